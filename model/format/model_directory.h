@@ -1,0 +1,56 @@
+// A model directory as Hugging Face lays it out: config.json, generation_config.json, tokenizer files, and weights in
+// model.safetensors or in shards listed by model.safetensors.index.json.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/format/model_config.h"
+#include "model/format/safetensors.h"
+
+namespace lorry {
+
+// Open and checked: every tensor that the configuration asks for is there with its shape, and is of F32, F16 or BF16.
+// Movable; const members may be called from any thread. Weights are mapped, not read.
+class ModelDirectory {
+ public:
+  ModelDirectory(ModelDirectory&&) = default;
+  ModelDirectory& operator=(ModelDirectory&&) = default;
+
+  // kNotFound if the directory or config.json is missing; kData with the file's name otherwise.
+  static Result<ModelDirectory> Open(const std::filesystem::path& dir);
+  // The same without weights: enough for plan, tokenize and the checks of an adapter.
+  static Result<ModelDirectory> OpenWithoutWeights(const std::filesystem::path& dir);
+
+  const std::filesystem::path& path() const { return path_; }
+  const ModelConfig& config() const { return config_; }
+  const GenerationConfig& generation() const { return generation_; }
+  const std::vector<SafetensorsFile>& shards() const { return shards_; }
+
+  const TensorView* Find(std::string_view tensor) const;  // null if there is none
+  Result<TensorView> Get(std::string_view tensor) const;  // kData, naming the directory, if there is none
+  uint64_t WeightBytes() const;
+
+ private:
+  ModelDirectory() = default;
+  Status OpenWeights();
+  Status OpenSharded(const std::filesystem::path& index_file);
+  Status CheckTensors() const;
+
+  std::filesystem::path path_;
+  ModelConfig config_;
+  GenerationConfig generation_;
+  std::vector<SafetensorsFile> shards_;
+  std::map<std::string, const TensorView*, std::less<>> tensors_;
+};
+
+// Writes model.safetensors, or shards of at most `max_shard_bytes` and their index, as save_pretrained names them.
+// `heads` in the model's order; `fill` as in WriteSafetensorsStreamed.
+Status WriteModelWeights(const std::filesystem::path& dir, const std::vector<TensorHead>& heads, uint64_t max_shard_bytes,
+                         const FillTensor& fill);
+
+}  // namespace lorry
