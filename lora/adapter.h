@@ -1,0 +1,102 @@
+// A LoRA adapter: for each adapted linear W [out, in] two small matrices A [r, in] and B [out, r], so that the layer
+// gives W x + scaling * B (A x). Formats and names are PEFT's (github.com/huggingface/peft, tuners/lora).
+//
+// All values lie in one flat fp32 tensor, and gradients in another of the same layout: an optimizer, a sum over ranks
+// and a checkpoint each see one vector. The order is fixed by layer, then by LinearKind, then A before B; it depends
+// only on the base model and the adapter's configuration.
+//
+// Threads: values may be read by many threads while no one writes.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "model/format/model_config.h"
+
+namespace lorry {
+
+// The linears of one decoder layer, in the order of transformers' modules.
+enum class LinearKind : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
+inline constexpr int kLinearKinds = 7;
+
+// "self_attn.q_proj", ..., "mlp.down_proj".
+const char* LinearKindPath(LinearKind kind);
+// Rows and columns of its weight [out, in].
+std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKind kind);
+
+// What adapter_config.json says, as far as it changes the result.
+struct AdapterConfig {
+  int64_t r = 8;
+  double alpha = 8.0;
+  double dropout = 0.0;  // stored; a forward pass with dropout > 0 is refused (kUnsupported)
+  bool rslora = false;   // scaling alpha / sqrt(r) in place of alpha / r
+  // Either a list of names (exact, or a suffix after a dot) or, with one entry and `targets_are_regex`, a Python regex
+  // that matches whole module names. "all-linear" (any case) as the only entry means each linear but the head.
+  std::vector<std::string> target_modules = {"all-linear"};
+  bool targets_are_regex = false;
+  std::vector<std::string> exclude_modules;
+  bool excludes_are_regex = false;
+  std::vector<int64_t> layers_to_transform;                   // empty: all
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;  // first that matches (.*\.)?(KEY)$, in file order
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+  std::string base_model_name_or_path;
+};
+
+// One adapted linear and where its matrices lie in the flat vector.
+struct AdaptedLinear {
+  std::string module;  // "model.layers.0.self_attn.q_proj"
+  int64_t layer = 0;
+  LinearKind kind = LinearKind::kQ;
+  int64_t in = 0, out = 0, r = 0;
+  double scaling = 1.0;
+  int64_t a_offset = 0;  // A [r, in], row-major, at values[a_offset]
+  int64_t b_offset = 0;  // B [out, r] at values[b_offset] == a_offset + r * in
+};
+
+class Adapter {
+ public:
+  // All zeros, on the CPU, for the linears of `model` that `config` names. kSpec if it names none (the error lists the
+  // module names that exist) or an option is not supported.
+  static Result<Adapter> Create(const ModelConfig& model, AdapterConfig config);
+
+  const AdapterConfig& config() const { return config_; }
+  // In the order of the flat vector.
+  const std::vector<AdaptedLinear>& linears() const { return linears_; }
+  const AdaptedLinear* Find(int64_t layer, LinearKind kind) const;  // nullptr: not adapted
+
+  int64_t ParameterCount() const { return values_.numel(); }
+  at::Tensor& values() { return values_; }  // [ParameterCount()] fp32; shared storage, never reallocated
+  const at::Tensor& values() const { return values_; }
+
+  // Views into `flat`, which has this adapter's layout: values() or a gradient.
+  static at::Tensor ViewA(const AdaptedLinear& linear, const at::Tensor& flat);  // [r, in]
+  static at::Tensor ViewB(const AdaptedLinear& linear, const at::Tensor& flat);  // [out, r]
+
+  // The tensors of the flat vector in order, with PEFT's names
+  // ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"). For optimizers with groups, and for files.
+  struct Slot {
+    std::string name;
+    bool is_b = false;
+    int64_t offset = 0, rows = 0, columns = 0;
+  };
+  std::vector<Slot> Slots() const;
+
+  // A copy whose values are its own.
+  Adapter Clone() const;
+
+ private:
+  AdapterConfig config_;
+  std::vector<AdaptedLinear> linears_;
+  at::Tensor values_;
+};
+
+// As PEFT begins: A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero. Each matrix has its own
+// generator, keyed by (seed, "lora.init", layer, kind), so that it does not depend on which others are there.
+void InitAdapter(Adapter& adapter, uint64_t seed);
+
+}  // namespace lorry

@@ -1,0 +1,19 @@
+// RMSNorm as transformers' LlamaRMSNorm: x / sqrt(mean(x^2) + eps) * w, the mean in fp32, one rounding at the end.
+// Source: "Root Mean Square Layer Normalization", arXiv 1910.07467.
+//
+// CPU tensors take a vector kernel; tensors elsewhere, and RmsNormPlain, plain ATen operations.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace lorry {
+
+// x [..., M] bf16 or fp32, contiguous in its last dimension; weight_M fp32; result like x, contiguous.
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_M, double eps);
+at::Tensor RmsNormPlain(const at::Tensor& x, const at::Tensor& weight_M, double eps);
+
+// d loss / d x for dy like x. The weight is frozen and has no gradient.
+at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps);
+at::Tensor RmsNormBackwardPlain(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps);
+
+}  // namespace lorry
