@@ -1,0 +1,176 @@
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/files.h"
+
+extern char** environ;
+
+namespace lorry {
+namespace {
+
+// What the child needs, made before the fork: after it only async-signal-safe calls are allowed.
+struct Prepared {
+  std::string program;
+  std::vector<char*> argv;
+  std::vector<std::string> environment;
+  std::vector<char*> envp;
+};
+
+std::string FindProgram(const std::string& name) {
+  if (name.find('/') != std::string::npos) return name;
+  const char* path = std::getenv("PATH");
+  std::string rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  for (size_t begin = 0; begin <= rest.size();) {
+    const size_t colon = std::min(rest.find(':', begin), rest.size());
+    const std::string candidate = rest.substr(begin, colon - begin) + "/" + name;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+    begin = colon + 1;
+  }
+  return name;
+}
+
+Prepared Prepare(const SpawnOptions& options) {
+  Prepared prepared;
+  prepared.program = FindProgram(options.argv[0]);
+  for (const std::string& argument : options.argv) prepared.argv.push_back(const_cast<char*>(argument.c_str()));
+  prepared.argv.push_back(nullptr);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    if (!options.env.contains(text.substr(0, text.find('=')))) prepared.environment.push_back(text);
+  }
+  for (const auto& [name, value] : options.env) prepared.environment.push_back(name + "=" + value);
+  for (const std::string& entry : prepared.environment) prepared.envp.push_back(const_cast<char*>(entry.c_str()));
+  prepared.envp.push_back(nullptr);
+  return prepared;
+}
+
+bool Redirect(const std::string& path, int flags, int target) {
+  if (path.empty()) return true;
+  const int fd = ::open(path.c_str(), flags, 0644);
+  return fd >= 0 && ::dup2(fd, target) >= 0;
+}
+
+[[noreturn]] void RunChild(const SpawnOptions& options, const Prepared& prepared, pid_t parent, int report_fd) {
+  bool good = true;
+  if (options.own_group) ::setpgid(0, 0);
+  if (options.die_with_parent) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(127);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::signal(SIGPIPE, SIG_DFL);
+  good = good && Redirect(options.stdin_path, O_RDONLY, 0);
+  good = good && Redirect(options.stdout_path, O_WRONLY | O_CREAT | O_APPEND, 1);
+  good = good && Redirect(options.stderr_path, O_WRONLY | O_CREAT | O_APPEND, 2);
+  good = good && (options.cwd.empty() || ::chdir(options.cwd.c_str()) == 0);
+  if (good) ::execve(prepared.program.c_str(), prepared.argv.data(), prepared.envp.data());
+  const int code = errno;
+  (void)!::write(report_fd, &code, sizeof(code));
+  ::_exit(127);
+}
+
+ProcessEnd ToEnd(int status) {
+  if (WIFSIGNALED(status)) return {0, WTERMSIG(status)};
+  return {WEXITSTATUS(status), 0};
+}
+
+}  // namespace
+
+Result<ChildProcess> ChildProcess::Start(const SpawnOptions& options) {
+  if (options.argv.empty()) return MakeError(ErrorCode::kUsage, "no program to start");
+  const Prepared prepared = Prepare(options);
+  int report[2];  // closed by a successful exec; else it carries errno
+  if (::pipe2(report, O_CLOEXEC) != 0) return ErrnoError("cannot start", options.argv[0]);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid == 0) RunChild(options, prepared, parent, report[1]);
+  ::close(report[1]);
+  if (pid < 0) {
+    ::close(report[0]);
+    return ErrnoError("cannot start", options.argv[0]);
+  }
+  int code = 0;
+  ssize_t got;
+  while ((got = ::read(report[0], &code, sizeof(code))) < 0 && errno == EINTR) {
+  }
+  ::close(report[0]);
+  if (got == static_cast<ssize_t>(sizeof(code))) {
+    ::waitpid(pid, nullptr, 0);
+    errno = code;
+    return ErrnoError("cannot start", options.argv[0]);
+  }
+  return ChildProcess(pid, options.own_group);
+}
+
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)), own_group_(other.own_group_), end_(other.end_) {}
+
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(own_group_, other.own_group_);
+  std::swap(end_, other.end_);
+  return *this;
+}
+
+ChildProcess::~ChildProcess() {
+  if (pid_ < 0 || end_) return;
+  Signal(SIGKILL);
+  Wait();
+}
+
+std::optional<ProcessEnd> ChildProcess::Poll() {
+  if (end_) return end_;
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) == pid_) end_ = ToEnd(status);
+  return end_;
+}
+
+std::optional<ProcessEnd> ChildProcess::Wait(std::optional<Millis> timeout) {
+  if (end_) return end_;
+  if (timeout) {
+    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+    if (fd >= 0) {
+      pollfd item{fd, POLLIN, 0};
+      ::poll(&item, 1, static_cast<int>(std::min<int64_t>(timeout->count(), INT_MAX)));
+      ::close(fd);
+    }
+    return Poll();
+  }
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  end_ = ToEnd(status);
+  return end_;
+}
+
+void ChildProcess::Signal(int signal) {
+  if (pid_ > 0 && !end_) ::kill(own_group_ ? -pid_ : pid_, signal);
+}
+
+std::optional<uint64_t> ProcessStartTicks(pid_t pid) {
+  const auto stat = ReadFile("/proc/" + std::to_string(pid) + "/stat", 4096);
+  if (!stat.ok()) return std::nullopt;
+  const size_t after_name = stat->rfind(')');  // the name may hold blanks and brackets
+  if (after_name == std::string::npos) return std::nullopt;
+  size_t at = after_name + 1;
+  for (int field = 3; field < 22; ++field) at = stat->find(' ', at + 1);
+  return at == std::string::npos ? std::nullopt : std::optional<uint64_t>(std::strtoull(stat->c_str() + at, nullptr, 10));
+}
+
+std::string ProgramDirectory() { return std::filesystem::read_symlink("/proc/self/exe").parent_path().string(); }
+
+}  // namespace lorry

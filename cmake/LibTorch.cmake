@@ -1,0 +1,49 @@
+# LibTorch from the `torch` wheel, as imported targets. find_package(Torch) of that wheel wants a CUDA toolkit and trips over
+# C++20 with CMake 3.25, so the libraries are named here.
+#
+#   LORRY_LIBTORCH   folder that holds the wheel's `torch/` (scripts/setup puts it into $LORRY_DEPS)
+#   lorry_torch      headers, libraries, and -fopenmp: without it at::parallel_for of our own files runs serially
+#   lorry_torch_pch  the same with one precompiled header; every file that includes LibTorch links this one
+if(NOT LORRY_LIBTORCH)
+  if(DEFINED ENV{LORRY_DEPS})
+    set(LORRY_LIBTORCH "$ENV{LORRY_DEPS}/libtorch-2.11.0")
+  else()
+    set(LORRY_LIBTORCH "$ENV{HOME}/.cache/lorry/libtorch-2.11.0")
+  endif()
+endif()
+set(LORRY_LIBTORCH "${LORRY_LIBTORCH}" CACHE PATH "folder that holds the torch wheel")
+set(torch_root "${LORRY_LIBTORCH}/torch")
+if(NOT EXISTS ${torch_root}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "LibTorch is not in ${torch_root}; run scripts/setup, or configure with the preset `control` to build without it")
+endif()
+
+set(OpenMP_omp_hints ${torch_root}/lib)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(HDF5 REQUIRED COMPONENTS C)
+
+add_library(lorry_torch INTERFACE)
+target_include_directories(lorry_torch SYSTEM INTERFACE ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
+target_link_directories(lorry_torch INTERFACE ${torch_root}/lib)
+target_link_libraries(lorry_torch INTERFACE torch_cpu c10 OpenMP::OpenMP_CXX)
+target_link_options(lorry_torch INTERFACE "-Wl,-rpath,${torch_root}/lib" "-Wl,--allow-shlib-undefined")
+target_compile_definitions(lorry_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+target_compile_options(lorry_torch INTERFACE -Wno-unused-parameter -Wno-unknown-pragmas)
+
+add_library(lorry_torch_pch_holder STATIC ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cc)
+target_link_libraries(lorry_torch_pch_holder PRIVATE lorry_flags lorry_torch)
+target_precompile_headers(lorry_torch_pch_holder PRIVATE ${CMAKE_CURRENT_LIST_DIR}/torch_pch.h)
+# lorry_use_torch(TARGET): links LibTorch and reuses the one precompiled header.
+function(lorry_use_torch target)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    target_link_libraries(${target} PRIVATE lorry_torch)
+  else()
+    target_link_libraries(${target} PUBLIC lorry_torch)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM lorry_torch_pch_holder)
+endfunction()
+
+if(LORRY_CUDA)
+  include(Cuda)
+endif()

@@ -1,0 +1,1 @@
+// Holds the precompiled header (cmake/LibTorch.cmake); no code of its own.
