@@ -33,9 +33,10 @@ target_compile_options(lorry_torch INTERFACE -Wno-unused-parameter -Wno-unknown-
 add_library(lorry_torch_pch_holder STATIC ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cc)
 target_link_libraries(lorry_torch_pch_holder PRIVATE lorry_flags lorry_torch)
 target_precompile_headers(lorry_torch_pch_holder PRIVATE ${CMAKE_CURRENT_LIST_DIR}/torch_pch.h)
-# lorry_use_torch(TARGET): links LibTorch and reuses the one precompiled header.
+# lorry_use_torch(TARGET): links LibTorch and reuses its precompiled header in place of the control plane's.
 function(lorry_use_torch target)
   get_target_property(type ${target} TYPE)
+  set_target_properties(${target} PROPERTIES PRECOMPILE_HEADERS_REUSE_FROM "")
   if(type STREQUAL "EXECUTABLE")
     target_link_libraries(${target} PRIVATE lorry_torch)
   else()

@@ -1,0 +1,1 @@
+// Holds a precompiled header (cmake/Lorry.cmake); no code of its own.

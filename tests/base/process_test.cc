@@ -1,0 +1,55 @@
+#include "base/process.h"
+
+#include <catch2/catch.hpp>
+#include <csignal>
+
+#include "base/files.h"
+
+using namespace lorry;
+
+TEST_CASE("a child's end is told apart: status or signal") {
+  auto child = ChildProcess::Start({.argv = {"sh", "-c", "exit 7"}});
+  REQUIRE(child.ok());
+  const auto end = child->Wait();
+  CHECK(end->exit_status == 7);
+  CHECK(end->signal == 0);
+  auto killed = ChildProcess::Start({.argv = {"sleep", "60"}});
+  REQUIRE(killed.ok());
+  CHECK_FALSE(killed->Wait(Millis(1)).has_value());
+  killed->Signal(SIGKILL);
+  CHECK(killed->Wait()->signal == SIGKILL);
+}
+
+TEST_CASE("environment, folder and output files") {
+  TempDirectory dir;
+  auto child = ChildProcess::Start({.argv = {"sh", "-c", "echo $GREETING; pwd; echo bad >&2"}, .env = {{"GREETING", "hi"}},
+                                    .cwd = dir.path(), .stdout_path = dir.path() + "/out", .stderr_path = dir.path() + "/out"});
+  REQUIRE(child.ok());
+  CHECK(child->Wait()->exit_status == 0);
+  CHECK(*ReadFile(dir.path() + "/out") == "hi\n" + dir.path() + "\nbad\n");
+}
+
+TEST_CASE("a program that cannot start is an error, not a child") {
+  CHECK(ChildProcess::Start({.argv = {"/no/such/program"}}).error().code == ErrorCode::kNotFound);
+  CHECK_FALSE(ChildProcess::Start({.argv = {"true"}, .cwd = "/no/such/folder"}).ok());
+  CHECK_FALSE(ChildProcess::Start({}).ok());
+}
+
+TEST_CASE("a signal reaches the whole group, and the group dies with its owner") {
+  TempDirectory dir;
+  pid_t grandchild = 0;
+  {
+    auto child = ChildProcess::Start({.argv = {"sh", "-c", "sleep 60 & echo $! > pid.tmp; mv pid.tmp pid; wait"}, .cwd = dir.path()});
+    REQUIRE(child.ok());
+    while (!FileExists(dir.path() + "/pid")) REQUIRE_FALSE(child->Wait(Millis(5)).has_value());
+    grandchild = std::stoi(*ReadFile(dir.path() + "/pid"));
+    CHECK(ProcessStartTicks(grandchild).has_value());
+  }
+  for (int i = 0; i < 1000 && ProcessStartTicks(grandchild); ++i) {
+    const auto stat = ReadFile("/proc/" + std::to_string(grandchild) + "/stat");
+    if (stat.ok() && stat->find(") Z") != std::string::npos) break;  // dead, only not yet reaped by init
+    (void)ChildProcess::Start({.argv = {"true"}})->Wait();
+  }
+  const auto stat = ReadFile("/proc/" + std::to_string(grandchild) + "/stat");
+  CHECK((!stat.ok() || stat->find(") Z") != std::string::npos));
+}
