@@ -152,13 +152,15 @@ struct FinishedAck {
   LORRY_WIRE_FIELDS(attempt, accepted)
 };
 
-// Batch rows. The answer is a RowLease, at once or when rows come free; one question at a time.
+// Batch rows. The answer is a RowLease, at once or when rows come free; one question at a time, to be asked again when the answer
+// does not come: `held` tells which leases arrived, the others are given again.
 struct RowsWanted {
   static constexpr Type kType = Type::kRowsWanted;
   AttemptRef attempt;
   uint32_t count = 0;
   uint64_t total = 0;  // rows of the whole input, as the ranks counted them
-  LORRY_WIRE_FIELDS(attempt, count, total)
+  std::vector<Range> held;  // leased to this attempt and not yet known to be committed
+  LORRY_WIRE_FIELDS(attempt, count, total, held)
 };
 struct RowLease {
   static constexpr Type kType = Type::kRowLease;
@@ -174,7 +176,7 @@ struct RowReport {
   RowIndex row;
   RowState state = RowState::kOk;
   AttemptNumber attempt;  // whose shard it lies in
-  std::string shard;      // relative to the run's directory
+  std::string shard;      // relative to the run's directory; empty: no engine survived this row, it is an error row
   uint64_t offset = 0;
   uint64_t length = 0;
   Digest digest;  // of these bytes
@@ -216,7 +218,8 @@ struct ElementsWanted {
   static constexpr Type kType = Type::kElementsWanted;
   AttemptRef attempt;
   uint32_t count = 0;
-  LORRY_WIRE_FIELDS(attempt, count)
+  std::vector<Range> held;  // as in RowsWanted
+  LORRY_WIRE_FIELDS(attempt, count, held)
 };
 struct ElementLease {
   static constexpr Type kType = Type::kElementLease;
