@@ -48,6 +48,8 @@ class ChildProcess {
   std::optional<ProcessEnd> Poll();
   // Waits until it ends or `timeout` is over (nullopt).
   std::optional<ProcessEnd> Wait(std::optional<Millis> timeout = std::nullopt);
+  // Lets it live on: it is neither ended nor waited for any more. Call last.
+  void Release() { pid_ = -1; }
   // To the whole group (or to the child alone where it has none). Harmless once it has ended.
   void Signal(int signal);
 
