@@ -26,8 +26,8 @@
 
 namespace lorry {
 
-enum class TooLong { kError, kTruncate, kDrop };
-enum class LossOn { kCompletion, kAssistant, kAll };
+enum class LengthPolicy { kError, kTruncate, kDrop };
+enum class LossScope { kCompletion, kAssistant, kAll };
 enum class AdapterType { kLora, kQlora };
 enum class LrScheduler { kLinear, kCosine, kConstant };
 enum class TrainPrecision { kBf16, kFp32 };
@@ -43,10 +43,10 @@ struct DatasetSpec {
   std::optional<std::string> validation;   // absolute; not together with val_fraction
   std::optional<double> val_fraction;      // 0 < x < 1
   int64_t max_length = 1024;               // tokens
-  TooLong too_long = TooLong::kError;
+  LengthPolicy too_long = LengthPolicy::kError;
   bool packing = true;
   bool shuffle = true;
-  LossOn loss_on = LossOn::kCompletion;
+  LossScope loss_on = LossScope::kCompletion;
 };
 
 struct AdapterSpec {
@@ -203,8 +203,8 @@ nlohmann::json ToJson(const JobSpec& job);
 Result<JobSpec> JobFromJson(const nlohmann::json& json);
 
 // The finetune enums as their YAML words, for messages and model cards.
-std::string_view WordOf(LossOn value);
-std::string_view WordOf(TooLong value);
+std::string_view WordOf(LossScope value);
+std::string_view WordOf(LengthPolicy value);
 std::string_view WordOf(LrScheduler value);
 std::string_view WordOf(TrainPrecision value);
 

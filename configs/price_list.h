@@ -1,7 +1,7 @@
 // prices.yaml: what an hour of each device kind costs, from when on. Exact decimals, never doubles.
 //
 //   prices:
-//     - {device: cpu, usd_per_hour: 0.05, from: 2026-01-01, source: "electricity and depreciation, 2026"}
+//     - {device: cpu, usd_per_hour: 0.05, from: 2026-01-01, source: electricity and depreciation}
 //     - {device: H100, usd_per_hour: 2.49, from: 2026-01-01, until: 2026-07-01, category: committed, source: contract 17}
 //
 // `device` is a GPU kind as `lorry worker list` prints it, or "cpu" for one CPU slot. `from` is inclusive and `until`
@@ -21,7 +21,7 @@ namespace lorry {
 
 struct ListedPrice {
   std::string device_kind;
-  std::string category = "owned";  // standard | spot | committed | owned
+  std::string category = "standard";  // standard | spot | committed | owned
   UnitPrice usd_per_hour;
   Instant from;
   std::optional<Instant> until;

@@ -1,0 +1,130 @@
+#include "configs/job_checks.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "configs/features.h"
+
+namespace lorry {
+namespace {
+
+constexpr int64_t kDefaultTokensPerStep = 2048;
+
+// `one` and `other` say the same thing: at most one may be given.
+void NotBoth(ReadContext& context, const std::string& one, const std::string& other) {
+  if (context.Given(one) && context.Given(other)) {
+    context.FailAt(other, fmt::format("says the same thing as {}", one), "keep one of them");
+  }
+}
+
+void CheckDataset(const FinetuneSpec& job, ReadContext& context) {
+  const DatasetSpec& dataset = job.dataset;
+  NotBoth(context, "dataset.validation", "dataset.val_fraction");
+  if (!dataset.validation) return;
+  std::error_code ignored;
+  if (*dataset.validation == dataset.path || std::filesystem::equivalent(*dataset.validation, dataset.path, ignored)) {
+    context.FailAt("dataset.validation", "is the training file itself", "use other rows, or dataset.val_fraction");
+  }
+}
+
+void CheckStepSize(TrainingSpec& training, ReadContext& context) {
+  for (const char* rows : {"training.rows_per_micro_batch", "training.micro_batches_per_step"}) {
+    if (context.Given("training.tokens_per_step") && context.Given(rows)) {
+      context.FailAt(rows, "says the same thing as training.tokens_per_step", "give tokens_per_step, or rows_per_micro_batch and micro_batches_per_step");
+      return;
+    }
+  }
+  if (training.rows_per_micro_batch && !training.micro_batches_per_step) training.micro_batches_per_step = 1;
+  if (training.micro_batches_per_step && !training.rows_per_micro_batch) training.rows_per_micro_batch = 1;
+  if (!training.tokens_per_step && !training.rows_per_micro_batch) training.tokens_per_step = kDefaultTokensPerStep;
+}
+
+void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
+  CheckDataset(job, context);
+  TrainingSpec& training = job.training;
+  if (!context.Given("training.epochs") && !context.Given("training.max_steps")) {
+    context.FailAt("training", "neither epochs nor max_steps is given", "one of them must be there");
+  }
+  CheckStepSize(training, context);
+  const bool validated = context.Given("dataset.validation") || context.Given("dataset.val_fraction");
+  if (training.eval_every_steps && !validated) {
+    context.FailAt("training.eval_every_steps", "there is nothing to evaluate on", "give dataset.validation or dataset.val_fraction");
+  }
+  if (training.early_stopping) {
+    if (!training.eval_every_steps) context.FailAt("training.early_stopping", "needs training.eval_every_steps");
+    if (training.early_stopping->metric != "eval_loss") {
+      context.FailAt("training.early_stopping.metric", fmt::format("\"{}\" is none of eval_loss", EscapeControl(training.early_stopping->metric, 60)));
+    }
+  }
+  if (job.checkpoint.keep_best && !training.eval_every_steps) {
+    context.FailAt("checkpoint.keep_best", "needs training.eval_every_steps", "the best checkpoint is the one with the lowest eval_loss");
+  }
+}
+
+void CheckMetrics(const std::vector<std::string>& metrics, const std::string& key, ReadContext& context) {
+  static const std::vector<std::string> kKnown = {"rouge", "bleu", "chrf", "bertscore"};
+  for (size_t i = 0; i < metrics.size(); ++i) {
+    const std::string item = fmt::format("{}[{}]", key, i);
+    if (std::find(kKnown.begin(), kKnown.end(), metrics[i]) == kKnown.end()) {
+      const auto near = NearestName(metrics[i], kKnown);
+      context.FailAt(item, fmt::format("\"{}\" is none of {}", EscapeControl(metrics[i], 60), fmt::join(kKnown, " | ")),
+                     near ? fmt::format("did you mean \"{}\"?", *near) : "");
+    } else if (key == "metrics" && !IsBuilt("evaluate.metrics: " + metrics[i])) {
+      context.FailAt(item, "not in this version");
+      context.errors.back().code = ErrorCode::kUnsupported;
+    }
+  }
+}
+
+void CheckBatch(const BatchSpec& job, ReadContext& context) {
+  if (job.evaluate) CheckMetrics(job.evaluate->metrics, "evaluate.metrics", context);
+}
+
+void CheckResources(ResourcesSpec& resources, bool command, ReadContext& context) {
+  NotBoth(context, "resources.gpus", "resources.cpus");
+  if (!context.Given("resources.gpus") && !context.Given("resources.cpus")) {
+    if (command) {
+      resources.cpus = 1;
+    } else {
+      resources.gpus = GpuRequest{};
+    }
+  }
+  if (resources.gpus && context.Given("resources.threads_per_lane") && !context.from_json) {
+    context.FailAt("resources.threads_per_lane", "goes with cpus", "a GPU is one lane");
+  }
+  if (resources.nodes > 1 && !IsBuilt("resources.nodes")) {
+    context.FailAt("resources.nodes", "not in this version", "a run has the devices of one node");
+    context.errors.back().code = ErrorCode::kUnsupported;
+  }
+  if (!resources.gpus && resources.cpus.value_or(1) % resources.threads_per_lane != 0) {
+    context.FailAt("resources.threads_per_lane", fmt::format("{} does not divide cpus {}", resources.threads_per_lane, *resources.cpus),
+                   "every lane has the same number of threads");
+    return;
+  }
+  if (resources.ranks && resources.Lanes() % *resources.ranks != 0) {
+    context.FailAt("resources.ranks", fmt::format("{} does not divide {} lanes", *resources.ranks, resources.Lanes()), "every rank drives the same number of lanes");
+  }
+}
+
+}  // namespace
+
+void CheckAndResolve(JobSpec& job, ReadContext& context) {
+  if (auto* finetune = std::get_if<FinetuneSpec>(&job.body)) CheckFinetune(*finetune, context);
+  if (auto* batch = std::get_if<BatchSpec>(&job.body)) CheckBatch(*batch, context);
+  if (auto* evaluate = std::get_if<EvaluateSpec>(&job.body)) CheckMetrics(evaluate->metrics, "metrics", context);
+  if (auto* command = std::get_if<CommandSpec>(&job.body); command != nullptr && !command->argv.empty() && !command->IsNoOp()) {
+    Result<std::string> program = ApplyForm(TextForm::kProgram, command->argv[0], context.folder);
+    if (program.ok()) command->argv[0] = *program;
+  }
+  CheckResources(job.resources, job.command() != nullptr || job.evaluate() != nullptr, context);
+  for (size_t i = 0; i < job.after.size(); ++i) {
+    if (job.after[i] == job.name) context.FailAt(fmt::format("after[{}]", i), "a job cannot come after itself", "name another run");
+  }
+}
+
+}  // namespace lorry
