@@ -31,14 +31,15 @@ target_compile_definitions(lorry_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_compile_options(lorry_torch INTERFACE -Wno-unused-parameter -Wno-unknown-pragmas)
 
 add_library(lorry_torch_pch_holder STATIC ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cc)
-target_link_libraries(lorry_torch_pch_holder PRIVATE lorry_flags lorry_torch)
+# fmt's and json's macros must be those of the sources that use the header: with others GCC passes over it and parses all anew.
+target_link_libraries(lorry_torch_pch_holder PRIVATE lorry_flags lorry_torch fmt::fmt nlohmann_json::nlohmann_json)
 target_precompile_headers(lorry_torch_pch_holder PRIVATE ${CMAKE_CURRENT_LIST_DIR}/torch_pch.h)
 # lorry_use_torch(TARGET): links LibTorch and reuses its precompiled header in place of the control plane's.
 function(lorry_use_torch target)
   get_target_property(type ${target} TYPE)
-  set_target_properties(${target} PROPERTIES PRECOMPILE_HEADERS_REUSE_FROM "")
   if(type STREQUAL "EXECUTABLE")
     target_link_libraries(${target} PRIVATE lorry_torch)
+    target_compile_options(${target} PRIVATE -O2)  # as the header is compiled, also for tests
   else()
     target_link_libraries(${target} PUBLIC lorry_torch)
   endif()

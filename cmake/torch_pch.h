@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdint>
