@@ -152,8 +152,9 @@ struct FinishedAck {
   LORRY_WIRE_FIELDS(attempt, accepted)
 };
 
-// Batch rows. The answer is a RowLease, at once or when rows come free; one question at a time, to be asked again when the answer
-// does not come: `held` tells which leases arrived, the others are given again.
+// Batch rows. The answer is a RowLease, at once or when rows come free. One question at a time; one whose answer does not come is
+// asked again under a new request number, and a late answer to the old number is dropped: `held` tells which leases arrived, the
+// others are given again.
 struct RowsWanted {
   static constexpr Type kType = Type::kRowsWanted;
   AttemptRef attempt;

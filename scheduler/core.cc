@@ -1,0 +1,363 @@
+#include "scheduler/core.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "scheduler/placement.h"
+
+// Every event in the same order: find what it is about, refuse it quietly where its epoch is over, change the state, note it,
+// answer it. What follows for several events alike stands in core_steps.cc.
+namespace lorry {
+
+using nlohmann::json;
+
+Core::Core(CoreOptions options, State state) : options_(options), state_(std::move(state)) {}
+
+Actions Core::OnSubmit(RunSpec spec, Instant now) {
+  Run run;
+  run.spec = std::move(spec);
+  run.order = ++state_.last_order;
+  run.submitted = now;
+  if (run.spec.array > 0) run.book.SetTotal(run.spec.array);
+  const RunId id = run.spec.id;
+  Note(id, "submitted", json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}.dump());
+  auto [entry, made] = state_.runs.emplace(id, std::move(run));
+  state_.queue.insert(State::QueueKey(entry->second));
+  out_.runs.insert(id);
+  for (const RunId& before : entry->second.spec.after) {
+    const Run* other = state_.FindRun(before);
+    if (other != nullptr && HasEnded(other->state)) FailDependents(before, now);
+  }
+  place_ = true;
+  return Take(now);
+}
+
+Actions Core::OnCancel(const RunId& id, bool at_once, const std::string& why, Instant now) {
+  Run* run = state_.FindRun(id);
+  if (run == nullptr || HasEnded(run->state)) return Take(now);
+  run->why = why;
+  Note(id, "cancel_asked", json{{"now", at_once}, {"why", why}}.dump());
+  out_.runs.insert(id);
+  auto live = state_.attempts.find(id);
+  if (live == state_.attempts.end()) {
+    EndRun(run, RunState::kCancelled, EndReason::kCancelled, now);
+    return Take(now);
+  }
+  run->wish = at_once ? Wish::kCancelNow : Wish::kCancel;
+  StopAttempt(&live->second, at_once ? wire::StopMode::kNow : wire::StopMode::kCheckpoint, EndReason::kCancelled, now);
+  return Take(now);
+}
+
+Actions Core::OnPause(const RunId& id, Instant now) {
+  Run* run = state_.FindRun(id);
+  if (run == nullptr || HasEnded(run->state) || run->wish != Wish::kNone || run->state == RunState::kPaused) return Take(now);
+  Note(id, "pause_asked", "{}");
+  auto live = state_.attempts.find(id);
+  if (live == state_.attempts.end()) {
+    SetRunState(run, RunState::kPaused);
+  } else {
+    run->wish = Wish::kPause;
+    out_.runs.insert(id);
+    StopAttempt(&live->second, wire::StopMode::kCheckpoint, EndReason::kPreempted, now);
+  }
+  return Take(now);
+}
+
+Actions Core::OnResume(const RunId& id, Instant now) {
+  Run* run = state_.FindRun(id);
+  if (run == nullptr || HasEnded(run->state)) return Take(now);
+  if (run->wish == Wish::kPause) run->wish = Wish::kNone;  // its attempt stops all the same, and is queued again
+  if (run->state == RunState::kPaused) SetRunState(run, RunState::kQueued);
+  Note(id, "resume_asked", "{}");
+  out_.runs.insert(id);
+  place_ = true;
+  return Take(now);
+}
+
+Actions Core::OnBudgetSpent(const RunId& id, Instant now) {
+  auto live = state_.attempts.find(id);
+  if (live != state_.attempts.end() && !live->second.stopping) {
+    StopAttempt(&live->second, state_.runs.at(id).spec.on_exceed, EndReason::kBudget, now);
+  }
+  return Take(now);
+}
+
+Actions Core::OnDrain(bool drain, Instant now) {
+  state_.draining = drain;
+  place_ = !drain;
+  if (drain) {
+    for (auto& [id, attempt] : state_.attempts) {
+      if (!attempt.stopping) StopAttempt(&attempt, wire::StopMode::kCheckpoint, EndReason::kPreempted, now);
+    }
+  }
+  return Take(now);
+}
+
+Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Instant now) {
+  auto worker = state_.workers.find(id);
+  if (worker != state_.workers.end()) worker->second.drained = drain;
+  place_ = true;
+  return Take(now);
+}
+
+// A worker with a new incarnation has ended whatever an earlier one left, so nothing of it needs to run out.
+Actions Core::OnHello(const wire::Hello& hello, Instant now) {
+  Worker& worker = state_.workers[hello.worker];
+  if (!worker.id.empty() && worker.incarnation != hello.incarnation) LoseWorker(&worker, now, now);
+  worker.id = hello.worker;
+  worker.incarnation = hello.incarnation;
+  worker.host = hello.host;
+  worker.build = hello.build;
+  worker.last_seen = now;
+  worker.health = Health::kHealthy;
+  std::map<DeviceId, DeviceState> devices;
+  for (const wire::Device& device : hello.devices) devices[device.id] = DeviceState{device, RunId()};
+  worker.devices = std::move(devices);
+  for (const wire::AttemptRef& held : hello.holds) {
+    if (AttemptOf(hello.worker, held) == nullptr) out_.stop.push_back(held);
+  }
+  std::vector<RunId> dropped;
+  for (auto& [id, attempt] : state_.attempts) {
+    if (attempt.worker != hello.worker) continue;
+    for (const DeviceId& device : attempt.devices) {
+      auto held = worker.devices.find(device);
+      if (held != worker.devices.end()) held->second.holder = id;
+    }
+    const bool holds = std::find(hello.holds.begin(), hello.holds.end(), attempt.ref) != hello.holds.end();
+    if (!holds && attempt.accepted) dropped.push_back(id);
+    if (!holds && !attempt.accepted) SayGrant(&attempt, now);
+    if (holds) attempt.accepted = true;
+    if (holds && attempt.stopping) SayStop(&attempt, now);
+  }
+  for (const RunId& id : dropped) {
+    AddDrain(&state_.attempts.at(id), now);
+    EndAttempt(id, EndReason::kNodeLost, wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} came back without it", hello.worker))), now);
+  }
+  place_ = true;
+  return Take(now);
+}
+
+Actions Core::OnSignOfLife(const WorkerId& id, Instant now) {
+  auto worker = state_.workers.find(id);
+  if (worker == state_.workers.end()) return Take(now);
+  worker->second.last_seen = std::max(worker->second.last_seen, now);
+  if (worker->second.health == Health::kUnreachable) {
+    worker->second.health = Health::kHealthy;
+    place_ = true;
+  }
+  return Take(now);
+}
+
+Actions Core::OnHeartbeat(const WorkerId& id, uint64_t request, const wire::Heartbeat& beat, Instant now) {
+  auto entry = state_.workers.find(id);
+  if (entry == state_.workers.end()) return Take(now);
+  Worker& worker = entry->second;
+  place_ = place_ || worker.storage_ok != beat.storage_ok || !beat.devices.empty();
+  worker.storage_ok = beat.storage_ok;
+  worker.storage_problem = beat.storage_problem;
+  for (const wire::Device& device : beat.devices) {
+    auto known = worker.devices.find(device.id);
+    if (known != worker.devices.end()) known->second.device = device;
+  }
+  for (const wire::Metered& metered : beat.metered) {
+    Attempt* attempt = AttemptOf(id, metered.attempt);
+    if (attempt == nullptr) continue;
+    attempt->accepted = true;
+    TakeSpans(attempt, metered.first_span, metered.spans);
+  }
+  RepeatWhatWasLost(id, now);
+  Say(id, wire::HeartbeatAck{}, request);
+  return Take(now);
+}
+
+Actions Core::OnProgress(const WorkerId& id, const wire::Progress& progress, Instant now) {
+  Attempt* attempt = AttemptOf(id, progress.attempt);
+  if (attempt == nullptr) return Take(now);
+  attempt->accepted = true;
+  attempt->phase = progress.phase;
+  Run& run = state_.runs.at(progress.attempt.run);
+  run.done = progress.done;
+  run.total = progress.total;
+  return Take(now);
+}
+
+Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Checkpoint& message, Instant now) {
+  Attempt* attempt = AttemptOf(id, message.attempt);
+  const wire::CheckpointRef& made = message.checkpoint;
+  if (attempt != nullptr) {
+    Run& run = state_.runs.at(message.attempt.run);
+    attempt->accepted = true;
+    const bool known = std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
+                                   [&](const wire::CheckpointRef& old) { return old.step == made.step && old.digest == made.digest; });
+    if (!known) {
+      attempt->progressed = true;
+      std::erase_if(run.checkpoints, [&](const wire::CheckpointRef& old) { return old.step >= made.step; });
+      run.checkpoints.insert(run.checkpoints.begin(), made);
+      if (run.checkpoints.size() > 4) run.checkpoints.pop_back();
+      out_.runs.insert(run.spec.id);
+      Note(run.spec.id, "checkpoint", json{{"attempt", message.attempt.attempt.value()}, {"step", made.step}, {"path", made.path}, {"sha256", made.digest.hex()}}.dump());
+    }
+  }
+  Say(id, wire::CheckpointCommitted{message.attempt, made.step, attempt != nullptr}, request);
+  return Take(now);
+}
+
+// The attempt ends, its outputs are published and its device time is posted in one transaction; a repeat finds no such attempt.
+Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finished& finished, Instant now) {
+  Attempt* attempt = AttemptOf(id, finished.attempt);
+  Say(id, wire::FinishedAck{finished.attempt, attempt != nullptr}, request);
+  if (attempt == nullptr) return Take(now);
+  attempt->accepted = true;
+  TakeSpans(attempt, finished.first_span, finished.spans);
+  Run& run = state_.runs.at(finished.attempt.run);
+  EndReason reason = finished.reason == EndReason::kNone ? EndReason::kInternal : finished.reason;
+  wire::ErrorDetail error = finished.error;
+  if (reason == EndReason::kDone && run.book.total() > 0 && !run.book.AllDone()) {
+    reason = EndReason::kInternal;
+    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kInternal, fmt::format("the attempt says done with {} of {} rows committed", run.book.done(), run.book.total())));
+  }
+  if (reason == EndReason::kDone && run.failed_elements > 0) {
+    reason = EndReason::kUserError;
+    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kConflict, fmt::format("{} of {} elements ended with a status other than 0", run.failed_elements, run.book.total()),
+                                            "`lorry show` lists them"));
+  }
+  if (reason == EndReason::kDone) {
+    run.outputs = finished.outputs;
+    out_.publish.push_back(PublishWish{finished.attempt.run, finished.attempt.attempt, finished.outputs, finished.facts_json});
+  }
+  EndAttempt(finished.attempt.run, reason, error, now);
+  return Take(now);
+}
+
+Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::RowsWanted& wanted, Instant now) {
+  Attempt* attempt = AttemptOf(id, wanted.attempt);
+  if (attempt == nullptr) return Take(now);
+  attempt->accepted = true;
+  Run& run = state_.runs.at(wanted.attempt.run);
+  if (run.book.total() == 0 && wanted.total > 0) {
+    run.book.SetTotal(wanted.total);
+    out_.runs.insert(run.spec.id);
+    Note(run.spec.id, "rows_counted", json{{"rows", wanted.total}}.dump());
+  }
+  if (run.book.total() != wanted.total) {
+    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kInternal, now);
+    return Take(now);
+  }
+  if (run.book.KeepOnly(wanted.held)) out_.leases.push_back(LeaseChange{run.spec.id, true, run.book.LeasedRanges()});
+  attempt->waiting = Attempt::Waiting{request, wanted.count};
+  AnswerWaiting(attempt, &run);
+  return Take(now);
+}
+
+Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::RowReports& reports, Instant now) {
+  Attempt* attempt = AttemptOf(id, reports.attempt);
+  wire::RowsCommitted answer{reports.attempt, 0, 0};
+  if (attempt != nullptr) {
+    attempt->accepted = true;
+    Run& run = state_.runs.at(reports.attempt.run);
+    for (const wire::RowReport& row : reports.rows) {
+      if (!run.book.Finish(row.row.value())) continue;
+      ++answer.accepted;
+      out_.rows.push_back(RowRow{run.spec.id, row});
+    }
+    answer.done = run.book.done();
+    if (answer.accepted > 0) {
+      attempt->progressed = true;
+      Note(run.spec.id, "rows", json{{"attempt", reports.attempt.attempt.value()}, {"committed", answer.accepted}, {"done", answer.done}}.dump());
+    }
+    AnswerWaiting(attempt, &run);
+  }
+  Say(id, answer, request);
+  return Take(now);
+}
+
+Actions Core::OnElementsWanted(const WorkerId& id, uint64_t request, const wire::ElementsWanted& wanted, Instant now) {
+  Attempt* attempt = AttemptOf(id, wanted.attempt);
+  if (attempt == nullptr) return Take(now);
+  attempt->accepted = true;
+  Run& run = state_.runs.at(wanted.attempt.run);
+  if (run.book.KeepOnly(wanted.held)) out_.leases.push_back(LeaseChange{run.spec.id, true, run.book.LeasedRanges()});
+  attempt->waiting = Attempt::Waiting{request, wanted.count};
+  AnswerWaiting(attempt, &run);
+  return Take(now);
+}
+
+Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire::ElementReports& reports, Instant now) {
+  Attempt* attempt = AttemptOf(id, reports.attempt);
+  wire::ElementsCommitted answer{reports.attempt, 0};
+  if (attempt != nullptr) {
+    attempt->accepted = true;
+    Run& run = state_.runs.at(reports.attempt.run);
+    std::map<uint64_t, ElementRow> rows;
+    for (const wire::ElementStart& start : reports.started) {
+      if (start.element >= run.book.total() || run.book.IsDone(start.element)) continue;
+      rows[start.element] = ElementRow{run.spec.id, start.element, reports.attempt.attempt, start.at, Instant(), 0};
+    }
+    uint64_t ended = 0;
+    for (const wire::ElementEnd& end : reports.ended) {
+      if (!run.book.Finish(end.element)) continue;
+      ElementRow& row = rows.try_emplace(end.element, ElementRow{run.spec.id, end.element, reports.attempt.attempt, Instant(), Instant(), 0}).first->second;
+      row.ended = end.at;
+      row.status = end.status;
+      run.failed_elements += end.status != 0;
+      ++ended;
+    }
+    for (auto& [element, row] : rows) out_.elements.push_back(std::move(row));
+    answer.done = run.book.done();
+    if (!rows.empty()) {
+      attempt->progressed = attempt->progressed || ended > 0;
+      Note(run.spec.id, "elements", fmt::format(R"({{"started":{},"ended":{},"done":{}}})", reports.started.size(), ended, answer.done));
+    }
+    AnswerWaiting(attempt, &run);
+  }
+  Say(id, answer, request);
+  return Take(now);
+}
+
+// Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
+Actions Core::OnTick(Instant now) {
+  for (auto& [id, worker] : state_.workers) {
+    if (worker.health == Health::kLost) continue;
+    if (now >= worker.last_seen + options_.lease) {
+      LoseWorker(&worker, worker.last_seen + options_.lease, now);
+      worker.health = Health::kLost;
+    } else if (now >= worker.last_seen + options_.unreachable_after) {
+      worker.health = Health::kUnreachable;
+    }
+  }
+  for (auto& [id, attempt] : state_.attempts) {
+    const Run& run = state_.runs.at(id);
+    const RunSpec& spec = run.spec;
+    if (attempt.stopping) continue;
+    const Millis ran = run.ran + (now - attempt.granted);
+    if (spec.max_duration.count() > 0 && ran >= spec.max_duration) StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
+    else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
+  }
+  std::vector<RunId> expired;
+  for (const auto& [priority, order, id] : state_.queue) {
+    const Run& run = state_.runs.at(id);
+    if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) expired.push_back(id);
+    if (run.not_before != Instant() && now >= run.not_before) place_ = true;
+  }
+  for (const RunId& id : expired) EndRun(&state_.runs.at(id), RunState::kExpired, EndReason::kExpired, now);
+  return Take(now);
+}
+
+// The run stands as done; where publishing failed it ends in that error instead.
+Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_json, Instant now) {
+  Run& run = state_.runs.at(id);
+  if (result_json.ok()) {
+    run.result_json = *result_json;
+    EndRun(&run, RunState::kSucceeded, EndReason::kDone, now);
+  } else {
+    run.error = wire::ErrorDetail::Of(result_json.error());
+    const ErrorCode code = result_json.error().code;
+    const EndReason reason = code == ErrorCode::kStorage ? EndReason::kStorage : code == ErrorCode::kInternal ? EndReason::kInternal : EndReason::kSpecError;
+    EndRun(&run, RunState::kFailed, reason, now);
+  }
+  return Take(now);
+}
+
+}  // namespace lorry

@@ -1,0 +1,45 @@
+// What the scheduler asks of registry and books, as few questions as it needs: the shell hands in the real ones, tests hand in fakes.
+// Every call works on the Database it is given, on the reactor's thread; writes are part of the reactor's transaction.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/store/database.h"
+#include "base/units.h"
+#include "base/wire_types.h"
+#include "scheduler/core.h"
+#include "scheduler/state.h"
+
+namespace lorry {
+
+// A registry name as it stands at this moment.
+struct ResolvedReference {
+  std::string reference;  // "org/name@v3"
+  Digest digest;          // of the version's manifest
+  std::vector<wire::BlobFile> files;
+};
+
+class RegistryPort {
+ public:
+  virtual ~RegistryPort() = default;
+  // "org/name", "org/name@v3" or "org/name@alias". Errors: kNotFound with the versions that there are.
+  virtual Result<ResolvedReference> Resolve(Database& db, const std::string& reference) = 0;
+  // Makes a version of a run's outputs and returns a JSON object that says what was made. The blobs are in the store.
+  virtual Result<std::string> Publish(Database& db, const Run& run, const PublishWish& wish, Instant now) = 0;
+};
+
+class BooksPort {
+ public:
+  virtual ~BooksPort() = default;
+  // Posts all device time of one attempt; a repeat changes nothing.
+  virtual Status Post(Database& db, const Run& run, const PostingWish& wish, Instant now) = 0;
+  // What the run will take and cost, as a JSON object; what is known of it is kept with the run where `keep`.
+  virtual Result<std::string> Quote(Database& db, const RunSpec& run, bool keep, Instant now) = 0;
+  // True where device time so far costs as much as the job allows. `job_json` names the limit.
+  virtual Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
+};
+
+}  // namespace lorry

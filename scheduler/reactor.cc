@@ -1,0 +1,247 @@
+#include "scheduler/reactor.h"
+
+#include <random>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/files.h"
+
+namespace lorry {
+namespace {
+
+enum : uint64_t { kClients, kWorkers, kWake };
+constexpr size_t kMostMessages = 256;
+constexpr int64_t kLongestTurnMillis = 2;
+constexpr int64_t kTickMillis = 100;
+constexpr int64_t kBudgetCheckMillis = 2000;
+
+}  // namespace
+
+Reactor::Reactor(ReactorParts parts) : parts_(std::move(parts)), blobs_(parts_.home), logs_(parts_.home) {
+  if (parts_.clients != nullptr) poller_.Watch(*parts_.clients, kClients);
+  if (parts_.workers != nullptr) poller_.Watch(*parts_.workers, kWorkers);
+  poller_.Watch(wake_.fd(), kWake);
+  started_ = Now();
+  desks_ = std::make_unique<DeskThreads>(2);
+}
+
+Reactor::~Reactor() { desks_.reset(); }
+
+Status Reactor::Load() {
+  LORRY_ASSIGN_OR_RETURN(Reader reader, parts_.store->Read());
+  LORRY_ASSIGN_OR_RETURN(State state, LoadState(reader.db(), Now()));
+  LORRY_ASSIGN_OR_RETURN(log_, EventLog::Open(reader.db()));
+  const std::vector<std::string> broken = SanityCheck(state);
+  if (!broken.empty()) {
+    return MakeError(ErrorCode::kData, fmt::format("{}: {}", parts_.store->path(), broken.front()), "bring back a backup with `lorry restore FROM`");
+  }
+  watched_up_to_ = log_.last();
+  core_ = std::make_unique<Core>(parts_.core, std::move(state));
+  return OkStatus();
+}
+
+// Wait for anything; take what came and decide; store it; speak.
+Status Reactor::Serve() {
+  while (true) {
+    Wait();
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) break;
+    }
+    TakeMessages();
+    Tick();
+    Status stored = failed_.has_value() ? Status(*failed_) : Commit();
+    if (!stored.ok()) {
+      Reload(stored.error());
+      if (core_ == nullptr) return stored;
+      continue;
+    }
+    Speak();
+    AnswerLongPolls();
+    Speak();
+  }
+  std::lock_guard lock(mutex_);
+  for (Local& local : inbox_) local.thread->set_value(MakeError(ErrorCode::kUnreachable, "the scheduler is going down"));
+  inbox_.clear();
+  for (const Watching& watching : watching_) {
+    if (watching.asker.thread) watching.asker.thread->set_value(MakeError(ErrorCode::kUnreachable, "the scheduler is going down"));
+  }
+  return OkStatus();
+}
+
+void Reactor::Wait() {
+  const int64_t left = next_tick_ - parts_.clock->MonotonicMillis();
+  poller_.Wait(Millis(std::clamp<int64_t>(left, 0, kTickMillis)));
+}
+
+size_t Reactor::TakeMessages() {
+  wake_.Clear();
+  std::deque<Local> local;
+  {
+    std::lock_guard lock(mutex_);
+    local.swap(inbox_);
+    for (Answer& answer : outbox_) answers_.push_back(std::move(answer));
+    outbox_.clear();
+  }
+  for (Local& entry : local) {
+    Asker asker{nullptr, {}, 0, entry.thread};
+    auto message = wire::ParseMessage(entry.bytes);
+    if (message.ok()) OnClientMessage(asker, *message);
+    else ReplyError(asker, message.error());
+  }
+  const int64_t until = parts_.clock->MonotonicMillis() + kLongestTurnMillis;
+  size_t taken = 0;
+  bool some = true;
+  while (some && taken < kMostMessages && !failed_.has_value() && parts_.clock->MonotonicMillis() <= until) {
+    some = false;
+    for (RouterPort* port : {parts_.clients, parts_.workers}) {
+      std::optional<Received> received = port == nullptr ? std::nullopt : port->Receive();
+      if (!received.has_value()) continue;
+      some = true;
+      ++taken;
+      Asker asker{port, received->peer, 0, nullptr};
+      auto message = wire::ParseMessage(received->bytes);
+      if (!message.ok()) {
+        ReplyError(asker, message.error());
+        continue;
+      }
+      asker.request = message->header.request;
+      if (port == parts_.clients) OnClientMessage(asker, *message);
+      else OnWorkerMessage(asker, received->user, *message);
+    }
+  }
+  return taken;
+}
+
+Database* Reactor::OpenTransaction() {
+  if (!transaction_.has_value()) {
+    auto begun = parts_.store->Begin();
+    if (!begun.ok()) {
+      failed_ = begun.error();
+      return nullptr;
+    }
+    transaction_.emplace(std::move(*begun));
+  }
+  return &transaction_->db();
+}
+
+// What the core decided, into this turn's transaction; what it wants said is kept until that is on the disk.
+void Reactor::Apply(Actions actions) {
+  for (Send& send : actions.sends) sends_.push_back(std::move(send));
+  if (failed_.has_value() || !actions.ChangesState()) return;
+  Status stored = StoreActions(actions);
+  if (!stored.ok()) failed_ = stored.error();
+}
+
+Status Reactor::StoreActions(const Actions& actions) {
+  Database* db = OpenTransaction();
+  if (db == nullptr) return *failed_;
+  const Instant now = Now();
+  LORRY_TRY(log_.Append(*db, actions, core_->state(), now));
+  for (const PostingWish& wish : actions.postings) {
+    if (parts_.books != nullptr) LORRY_TRY(parts_.books->Post(*db, core_->state().runs.at(wish.run), wish, now));
+  }
+  for (const PublishWish& wish : actions.publish) {
+    Result<std::string> published = std::string("{}");
+    if (parts_.registry != nullptr) {
+      published = transaction_->Try([&] { return parts_.registry->Publish(*db, core_->state().runs.at(wish.run), wish, now); });
+    }
+    Actions ended = core_->OnPublished(wish.run, published, now);
+    for (Send& send : ended.sends) sends_.push_back(std::move(send));
+    LORRY_TRY(log_.Append(*db, ended, core_->state(), now));
+  }
+  return OkStatus();
+}
+
+Status Reactor::Commit() {
+  if (!transaction_.has_value()) return OkStatus();
+  Status committed = transaction_->Commit();
+  transaction_.reset();
+  return committed;
+}
+
+void Reactor::Speak() {
+  for (const Send& send : sends_) SendToWorker(send);
+  sends_.clear();
+  std::vector<Answer> answers;
+  answers.swap(answers_);
+  for (Answer& answer : answers) {
+    if (answer.to.thread) answer.to.thread->set_value(std::move(answer.bytes));
+    else (void)answer.to.port->Send(answer.to.peer, answer.bytes);  // gone: it asks again
+  }
+}
+
+// Nothing of this turn happened: forget it all, and begin again from the file.
+void Reactor::Reload(const Error& why) {
+  spdlog::error("state could not be stored, starting again from the file: {}", why.Format());
+  transaction_.reset();
+  failed_.reset();
+  sends_.clear();
+  for (const Answer& answer : answers_) {
+    if (answer.to.thread) answer.to.thread->set_value(why);
+  }
+  answers_.clear();
+  sessions_.clear();
+  session_of_.clear();
+  Status loaded = Load();
+  if (!loaded.ok()) {
+    spdlog::critical("{}", loaded.error().Format());
+    core_.reset();
+  }
+}
+
+void Reactor::Tick() {
+  const int64_t now = parts_.clock->MonotonicMillis();
+  if (now < next_tick_) return;
+  next_tick_ = now + kTickMillis;
+  Apply(core_->OnTick(Now()));
+  if (parts_.books != nullptr && now >= next_budget_check_) {
+    next_budget_check_ = now + kBudgetCheckMillis;
+    CheckBudgets();
+  }
+#ifndef NDEBUG
+  for (const std::string& broken : SanityCheck(core_->state())) spdlog::critical("sanity: {}", broken);
+#endif
+}
+
+void Reactor::CheckBudgets() {
+  auto reader = parts_.store->Read();
+  if (!reader.ok()) return;
+  std::vector<RunId> spent;
+  for (const auto& [id, attempt] : core_->state().attempts) {
+    auto is_spent = parts_.books->IsSpent(reader->db(), core_->state().runs.at(id), attempt.spans);
+    if (is_spent.ok() && *is_spent) spent.push_back(id);
+  }
+  for (const RunId& id : spent) Apply(core_->OnBudgetSpent(id, Now()));
+}
+
+void Reactor::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.Wake();
+}
+
+Result<std::string> Reactor::Exchange(const std::string& message) {
+  auto thread = std::make_shared<std::promise<Result<std::string>>>();
+  std::future<Result<std::string>> answer = thread->get_future();
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return MakeError(ErrorCode::kUnreachable, "the scheduler is going down");
+    inbox_.push_back(Local{message, thread});
+  }
+  wake_.Wake();
+  return answer.get();
+}
+
+void Reactor::PostAnswer(const Asker& asker, std::string bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    outbox_.push_back(Answer{asker, std::move(bytes)});
+  }
+  wake_.Wake();
+}
+
+}  // namespace lorry
