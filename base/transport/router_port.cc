@@ -26,7 +26,6 @@ Result<std::unique_ptr<RouterPort>> RouterPort::Open(const std::shared_ptr<Trans
   socket::SetInteger(socket, ZMQ_ROUTER_MANDATORY, 1);
   socket::SetInteger(socket, ZMQ_BACKLOG, 1024);
   socket::SetInteger(socket, ZMQ_CURVE_SERVER, 1);
-  socket::SetInteger(socket, ZMQ_ZAP_ENFORCE_DOMAIN, 1);
   socket::SetText(socket, ZMQ_ZAP_DOMAIN, options.zap_domain);
   socket::SetText(socket, ZMQ_CURVE_SECRETKEY, options.keys.secret_key);
   // The lock is tried on this very socket, at an address that nobody knows, before the real one is opened.
