@@ -126,7 +126,7 @@ Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> i
   spec.max_attempts = static_cast<uint32_t>(job.retry.max_attempts);
   spec.max_duration = job.limits.max_duration.value_or(Millis());
   spec.on_exceed = job.limits.on_exceed == OnExceed::kStop ? wire::StopMode::kNow : wire::StopMode::kCheckpoint;
-  if (const CommandSpec* command = job.command()) spec.array = static_cast<uint64_t>(command->array);
+  if (const CommandSpec* command = job.command(); command != nullptr && command->array > 1) spec.array = static_cast<uint64_t>(command->array);
   if (const BatchSpec* batch = job.batch()) {
     spec.row_max_attempts = static_cast<uint32_t>(batch->row_max_attempts);
     spec.expires_after = batch->expires_after.value_or(Millis());

@@ -140,7 +140,12 @@ Status Reactor::StoreActions(const Actions& actions) {
   const Instant now = Now();
   LORRY_TRY(log_.Append(*db, actions, core_->state(), now));
   for (const PostingWish& wish : actions.postings) {
-    if (parts_.books != nullptr) LORRY_TRY(parts_.books->Post(*db, core_->state().runs.at(wish.run), wish, now));
+    if (parts_.books == nullptr) continue;
+    Status posted = transaction_->Try([&] { return parts_.books->Post(*db, core_->state().runs.at(wish.run), wish, now); });
+    if (posted.ok()) continue;
+    if (posted.error().code == ErrorCode::kStorage) return posted;
+    // The spans stay in usage_span: `lorry ledger verify` shows what is missing. The run's end is not held up by it.
+    spdlog::critical("{} attempt {}: device time could not be posted: {}", wish.run, wish.attempt, posted.error().Format());
   }
   for (const PublishWish& wish : actions.publish) {
     Result<std::string> published = std::string("{}");

@@ -24,6 +24,8 @@ std::string RandomHex() {
 
 }  // namespace
 
+Scheduler::Scheduler(SchedulerOptions options) : options_(std::move(options)) {}
+
 Result<std::unique_ptr<Scheduler>> Scheduler::Start(SchedulerOptions options) {
   std::unique_ptr<Scheduler> scheduler(new Scheduler(std::move(options)));
   LORRY_TRY(MakeDirectories(scheduler->options_.home, 0700));

@@ -72,7 +72,7 @@ class Scheduler {
   Result<std::string> Exchange(const std::string& message);
 
  private:
-  explicit Scheduler(SchedulerOptions options) : options_(std::move(options)) {}
+  explicit Scheduler(SchedulerOptions options);
   Status LockHome();
   Status OpenStore();
   Status OpenPorts();
