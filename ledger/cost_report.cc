@@ -9,8 +9,6 @@
 namespace lorry {
 namespace {
 
-constexpr int64_t kMillisPerHour = 3'600'000;
-
 constexpr std::array<std::pair<CostGrouping, std::string_view>, 9> kGroupings = {{
     {CostGrouping::kRun, "run"},
     {CostGrouping::kAttempt, "attempt"},

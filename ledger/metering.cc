@@ -9,8 +9,6 @@
 namespace lorry {
 namespace {
 
-constexpr int64_t kMillisPerHour = 3'600'000;
-
 Instant NextHour(Instant at) { return Instant{(at.millis() / kMillisPerHour + 1) * kMillisPerHour}; }
 
 Status CheckSpan(const UsageSpan& span) {

@@ -20,6 +20,8 @@
 
 namespace lorry {
 
+inline constexpr int64_t kMillisPerHour = 3'600'000;
+
 // Everything that one attempt of one run held, as its worker reported it.
 struct AttemptUsage {
   RunId run;

@@ -1,0 +1,71 @@
+#include "ledger/estimate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace lorry {
+namespace {
+
+constexpr size_t kEnoughLikeRuns = 5;
+
+struct Factors {
+  double p50 = 1.0;
+  double p90 = 1.5;
+  std::string basis = "rates";
+};
+
+Factors FactorsOf(std::vector<double> ratios) {
+  if (ratios.size() < kEnoughLikeRuns) return {};
+  std::sort(ratios.begin(), ratios.end());
+  const auto decile = [&ratios](double share) { return ratios[static_cast<size_t>(share * static_cast<double>(ratios.size() - 1) + 0.5)]; };
+  return {decile(0.5), std::max(decile(0.9), decile(0.5)), fmt::format("{} like runs", ratios.size())};
+}
+
+DeviceMillis Scaled(const EstimateRequest& request, double factor) {
+  return DeviceMillis(request.devices * static_cast<int64_t>(std::ceil(static_cast<double>(request.wall.count()) * factor)));
+}
+
+}  // namespace
+
+Result<Estimate> MakeEstimate(const EstimateRequest& request, const PriceBook& prices, Instant now) {
+  const PriceRow* price = prices.PriceAt(request.device_kind, request.pricing_category, now, now);
+  if (price == nullptr) {
+    return MakeError(ErrorCode::kNotFound, fmt::format("the price book has no {} price for {}", request.pricing_category, request.device_kind),
+                     "add it to prices.yaml");
+  }
+  const Factors factors = FactorsOf(request.actual_over_expected);
+  Estimate estimate{.device_kind = request.device_kind, .devices = request.devices, .p50 = Scaled(request, factors.p50),
+                    .p90 = Scaled(request, factors.p90), .usd_p50 = {}, .usd_p90 = {}, .basis = factors.basis};
+  estimate.usd_p50 = price->unit_price * QuantityOfDeviceMillis(estimate.p50.count());
+  estimate.usd_p90 = price->unit_price * QuantityOfDeviceMillis(estimate.p90.count());
+  return estimate;
+}
+
+Status RecordEstimate(Database& db, const RunId& run, const Estimate& estimate, Instant now) {
+  return db.Run("INSERT OR IGNORE INTO ledger_estimate(run, device_kind, devices, p50_ms, p90_ms, usd_p50_e18, usd_p90_e18, basis, made_at_ms)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                run, estimate.device_kind, estimate.devices, estimate.p50.count(), estimate.p90.count(),
+                ToString(estimate.usd_p50.e18()), ToString(estimate.usd_p90.e18()), estimate.basis, now);
+}
+
+Result<std::optional<Estimate>> FindEstimate(Database& db, const RunId& run) {
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT device_kind, devices, p50_ms, p90_ms, usd_p50_e18, usd_p90_e18, basis"
+                                           " FROM ledger_estimate WHERE run = ?", run));
+  LORRY_ASSIGN_OR_RETURN(const bool some, rows.Next());
+  if (!some) return std::optional<Estimate>();
+  Estimate estimate;
+  estimate.device_kind = rows.Text(0);
+  estimate.devices = static_cast<int>(rows.Integer(1));
+  estimate.p50 = DeviceMillis(rows.Integer(2));
+  estimate.p90 = DeviceMillis(rows.Integer(3));
+  LORRY_ASSIGN_OR_RETURN(const Int128 usd_p50, ParseInt128(rows.Text(4)));
+  LORRY_ASSIGN_OR_RETURN(const Int128 usd_p90, ParseInt128(rows.Text(5)));
+  estimate.usd_p50 = Dollars::FromE18(usd_p50);
+  estimate.usd_p90 = Dollars::FromE18(usd_p90);
+  estimate.basis = rows.Text(6);
+  return std::optional(std::move(estimate));
+}
+
+}  // namespace lorry
