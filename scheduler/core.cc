@@ -102,10 +102,11 @@ Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Instant now) {
   return Take(now);
 }
 
-// A worker with a new incarnation has ended whatever an earlier one left, so nothing of it needs to run out.
+// A worker with a new incarnation has ended whatever an earlier one left, so nothing of it needs to run out. Where the scheduler
+// itself was started again it does not know the old one: what the worker holds decides.
 Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   Worker& worker = state_.workers[hello.worker];
-  if (!worker.id.empty() && worker.incarnation != hello.incarnation) LoseWorker(&worker, now, now);
+  if (!worker.incarnation.empty() && worker.incarnation != hello.incarnation) LoseWorker(&worker, now, now);
   worker.id = hello.worker;
   worker.incarnation = hello.incarnation;
   worker.host = hello.host;
@@ -241,7 +242,7 @@ Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::Row
     out_.runs.insert(run.spec.id);
     Note(run.spec.id, "rows_counted", json{{"rows", wanted.total}}.dump());
   }
-  if (run.book.total() != wanted.total) {
+  if (wanted.total > 0 && run.book.total() != wanted.total) {
     StopAttempt(attempt, wire::StopMode::kNow, EndReason::kInternal, now);
     return Take(now);
   }

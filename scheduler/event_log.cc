@@ -42,7 +42,8 @@ struct MovingPart {
   uint64_t done = 0;
   uint64_t total = 0;
   std::vector<wire::Output> outputs;
-  LORRY_WIRE_FIELDS(error, wish, why, ran_ms, counted, fruitless, last_reason, not_before, checkpoints, rows, done, total, outputs)
+  uint64_t failed_elements = 0;
+  LORRY_WIRE_FIELDS(error, wish, why, ran_ms, counted, fruitless, last_reason, not_before, checkpoints, rows, done, total, outputs, failed_elements)
 };
 struct AttemptRest {
   std::vector<DeviceId> devices;
@@ -86,7 +87,8 @@ Status StoreRun(Database& db, const Run& run) {
   const FixedPart fixed{s.inputs, s.after, s.needs.gpu, s.needs.kind, s.needs.min_memory, s.needs.count, s.needs.elastic, s.max_attempts,
                         s.row_max_attempts, s.array, s.max_duration.count(), s.expires_after.count(), s.on_exceed};
   const MovingPart moving{run.error, static_cast<uint8_t>(run.wish), run.why, run.ran.count(), run.counted, run.fruitless, run.last_reason,
-                          run.not_before, run.checkpoints, run.book.total(), run.done, run.total, run.outputs};
+                          run.not_before, run.checkpoints, run.book.total(), run.book.total() > 0 ? run.book.done() : run.done,
+                          run.book.total() > 0 ? run.book.total() : run.total, run.outputs, run.failed_elements};
   const std::string fixed_bytes = ToBlob(fixed);
   const std::string moving_bytes = ToBlob(moving);
   return db.Run("INSERT INTO run VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) ON CONFLICT(run) DO UPDATE SET "
@@ -174,7 +176,9 @@ Result<Run> RunFromRow(const Rows& rows) {
   run.done = m.done;
   run.total = m.total;
   run.outputs = std::move(m.outputs);
-  if (m.rows > 0) run.book.SetTotal(m.rows);
+  // A run that has ended keeps its counts, not its book.
+  if (HasEnded(run.state)) run.failed_elements = m.failed_elements;
+  else if (m.rows > 0) run.book.SetTotal(m.rows);
   return run;
 }
 

@@ -54,20 +54,29 @@ Status Reactor::Serve() {
     Status stored = failed_.has_value() ? Status(*failed_) : Commit();
     if (!stored.ok()) {
       Reload(stored.error());
-      if (core_ == nullptr) return stored;
+      if (core_ == nullptr) {
+        LeaveNobodyWaiting();
+        return stored;
+      }
       continue;
     }
     Speak();
     AnswerLongPolls();
     Speak();
   }
-  std::lock_guard lock(mutex_);
-  for (Local& local : inbox_) local.thread->set_value(MakeError(ErrorCode::kUnreachable, "the scheduler is going down"));
-  inbox_.clear();
-  for (const Watching& watching : watching_) {
-    if (watching.asker.thread) watching.asker.thread->set_value(MakeError(ErrorCode::kUnreachable, "the scheduler is going down"));
-  }
+  LeaveNobodyWaiting();
   return OkStatus();
+}
+
+// Threads of this process that wait for an answer learn it from their broken promise.
+void Reactor::LeaveNobodyWaiting() {
+  std::lock_guard lock(mutex_);
+  stopping_ = true;
+  inbox_.clear();
+  outbox_.clear();
+  answers_.clear();
+  watching_.clear();
+  reading_.clear();
 }
 
 void Reactor::Wait() {
@@ -237,13 +246,19 @@ Result<std::string> Reactor::Exchange(const std::string& message) {
     if (stopping_) return MakeError(ErrorCode::kUnreachable, "the scheduler is going down");
     inbox_.push_back(Local{message, thread});
   }
+  thread.reset();
   wake_.Wake();
-  return answer.get();
+  try {
+    return answer.get();
+  } catch (const std::future_error&) {
+    return MakeError(ErrorCode::kUnreachable, "the scheduler is going down");
+  }
 }
 
 void Reactor::PostAnswer(const Asker& asker, std::string bytes) {
   {
     std::lock_guard lock(mutex_);
+    if (stopping_) return;
     outbox_.push_back(Answer{asker, std::move(bytes)});
   }
   wake_.Wake();

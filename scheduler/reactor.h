@@ -78,6 +78,7 @@ class Reactor {
   Status Commit();
   void Speak();
   void Reload(const Error& why);
+  void LeaveNobodyWaiting();
 
   // reactor_clients.cc
   void OnClientMessage(const Asker& asker, const wire::Message& message);
