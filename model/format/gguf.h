@@ -45,9 +45,10 @@ struct GgufTensor {
   int64_t ElementCount() const;
 };
 
-// Metadata: whole numbers become int64 or uint64, floats double, and arrays stay arrays of one of these.
-using GgufValue = std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
-                               std::vector<bool>, std::vector<std::string>>;
+// Metadata: whole numbers become int64 (double above 2^63 - 1), floats double, and arrays stay arrays of one of these;
+// an array of booleans is one of 0 and 1.
+using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
+                               std::vector<std::string>>;
 
 // One open file. Movable; const members may be called from any thread.
 class GgufFile {

@@ -1,10 +1,11 @@
 // A GGUF file becomes a whole Hugging Face directory, the same bytes every time.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
-
-#include <nlohmann/json_fwd.hpp>
+#include <vector>
 
 #include "base/result.h"
 #include "model/format/dtype.h"
@@ -13,15 +14,24 @@
 
 namespace lorry {
 
-// config.json's content for a GGUF of architecture llama, qwen2 or qwen3.
-Result<nlohmann::ordered_json> GgufModelConfig(const GgufFile& file, DType dtype);
+// The texts of the files below end in a line break and are the same for the same GGUF, byte for byte.
 
-// tokenizer.json's content (format of the `tokenizers` package). Byte-level BPE and SentencePiece BPE; the pre-tokenizer
-// follows tokenizer.ggml.pre (transformers' own GGUF loader ignores some of them).
-Result<nlohmann::ordered_json> GgufTokenizerJson(const GgufFile& file);
+// config.json for a GGUF of architecture llama, qwen2 or qwen3; `dtype` is what the weights will be written in.
+// Both spellings of the rotary parameters are written, transformers 4's and 5's.
+Result<std::string> GgufConfigJson(const GgufFile& file, DType dtype);
+Result<std::string> GgufGenerationConfigJson(const GgufFile& file);
 
-// tokenizer_config.json's content, with the special tokens; the chat template goes to chat_template.jinja.
-Result<nlohmann::ordered_json> GgufTokenizerConfig(const GgufFile& file);
+// tokenizer.json (format of the `tokenizers` package): byte-level BPE and SentencePiece BPE, the pre-tokenizer by
+// tokenizer.ggml.pre (transformers' own GGUF loader ignores some of them). kUnsupported for one that is not known.
+Result<std::string> GgufTokenizerJson(const GgufFile& file);
+// tokenizer_config.json: the special tokens' names.
+Result<std::string> GgufTokenizerConfigJson(const GgufFile& file);
+
+// The special tokens' ids, checked against the vocabulary.
+struct GgufSpecialIds {
+  std::optional<int64_t> bos, eos, eot, unknown, padding;
+};
+Result<GgufSpecialIds> ReadGgufSpecialIds(const GgufFile& file);
 
 struct ImportGgufOptions {
   DType dtype = DType::kF32;                       // kF32, kBF16 or kF16

@@ -1,0 +1,71 @@
+#include <fmt/format.h>
+
+#include "model/format/model_config.h"
+
+namespace lorry {
+namespace {
+
+struct Linear {
+  std::string_view module;
+  int64_t out, in;
+  bool bias;
+};
+
+std::vector<Linear> LinearsOfLayer(const ModelConfig& config) {
+  const int64_t width = config.hidden_size;
+  const int64_t query = config.heads * config.head_dim;
+  const int64_t key_value = config.kv_heads * config.head_dim;
+  const int64_t inner = config.intermediate_size;
+  return {{"self_attn.q_proj", query, width, config.qkv_bias},     {"self_attn.k_proj", key_value, width, config.qkv_bias},
+          {"self_attn.v_proj", key_value, width, config.qkv_bias}, {"self_attn.o_proj", width, query, config.o_bias},
+          {"mlp.gate_proj", inner, width, config.mlp_bias},        {"mlp.up_proj", inner, width, config.mlp_bias},
+          {"mlp.down_proj", width, inner, config.mlp_bias}};
+}
+
+}  // namespace
+
+std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config) {
+  std::vector<ExpectedTensor> tensors;
+  const int64_t width = config.hidden_size;
+  tensors.push_back({"model.embed_tokens.weight", {config.vocab_size, width}});
+  const std::vector<Linear> linears = LinearsOfLayer(config);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    tensors.push_back({prefix + "input_layernorm.weight", {width}});
+    tensors.push_back({prefix + "post_attention_layernorm.weight", {width}});
+    if (config.qk_norm) {
+      tensors.push_back({prefix + "self_attn.q_norm.weight", {config.head_dim}});
+      tensors.push_back({prefix + "self_attn.k_norm.weight", {config.head_dim}});
+    }
+    for (const Linear& linear : linears) {
+      tensors.push_back({fmt::format("{}{}.weight", prefix, linear.module), {linear.out, linear.in}});
+      if (linear.bias) tensors.push_back({fmt::format("{}{}.bias", prefix, linear.module), {linear.out}});
+    }
+  }
+  tensors.push_back({"model.norm.weight", {width}});
+  if (!config.tied_embeddings) tensors.push_back({"lm_head.weight", {config.vocab_size, width}});
+  return tensors;
+}
+
+std::vector<ExpectedTensor> LinearModules(const ModelConfig& config) {
+  std::vector<ExpectedTensor> modules;
+  const std::vector<Linear> linears = LinearsOfLayer(config);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (const Linear& linear : linears) {
+      modules.push_back({fmt::format("model.layers.{}.{}", layer, linear.module), {linear.out, linear.in}});
+    }
+  }
+  return modules;
+}
+
+int64_t ModelConfig::ParameterCount() const {
+  int64_t count = 0;
+  for (const ExpectedTensor& tensor : ExpectedTensors(*this)) {
+    int64_t elements = 1;
+    for (const int64_t size : tensor.shape) elements *= size;
+    count += elements;
+  }
+  return count;
+}
+
+}  // namespace lorry
