@@ -124,7 +124,7 @@ bool FieldReader::InRange(const std::string& path, const YamlNode& value, double
 
 std::optional<std::string> FieldReader::TextOf(const std::string& path, const YamlNode& value, const FieldRule& rule) {
   if (!Expect(path, value, Kind::kText, "text")) return std::nullopt;
-  Result<std::string> text = ApplyForm(rule.form, value.text, context_.folder);
+  Result<std::string> text = ApplyForm(rule.form, value.text, context_.folder, /*look=*/!context_.from_json);
   if (!text.ok()) {
     context_.Fail(path, value.at, value.origin, text.error().message, text.error().hint);
     return std::nullopt;

@@ -63,11 +63,11 @@ bool IsRevision(std::string_view text) {
   return IsVersionWord(text) || Alias(text).ok();
 }
 
-Result<std::string> Reference(std::string_view text, const std::string& folder) {
+Result<std::string> Reference(std::string_view text, const std::string& folder, bool look) {
   const size_t at = text.find('@');
   const bool looks_like_path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../") || text == "." || text == "..";
   std::error_code ignored;
-  if (looks_like_path || (at == std::string_view::npos && !text.empty() && std::filesystem::is_directory(Absolute(text, folder), ignored))) {
+  if (looks_like_path || (look && at == std::string_view::npos && !text.empty() && std::filesystem::is_directory(Absolute(text, folder), ignored))) {
     return Path(text, folder);
   }
   Result<std::string> name = NormalRepository(text.substr(0, at));
@@ -99,7 +99,7 @@ Result<std::string> NormalRepository(std::string_view text) {
   return fmt::format("{}/{}", org, name);
 }
 
-Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder) {
+Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder, bool look) {
   switch (form) {
     case TextForm::kAny:
       if (text.empty()) return MakeError(ErrorCode::kSpec, "the text is empty");
@@ -114,7 +114,7 @@ Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::s
       return std::string(text);
     case TextForm::kPath: return Path(text, folder);
     case TextForm::kRepository: return NormalRepository(text);
-    case TextForm::kReference: return Reference(text, folder);
+    case TextForm::kReference: return Reference(text, folder, look);
     case TextForm::kAlias: return Alias(text);
     case TextForm::kProgram:
       if (text.empty()) return MakeError(ErrorCode::kSpec, "the program is empty");

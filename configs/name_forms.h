@@ -23,8 +23,9 @@ enum class TextForm {
   kProgram,     // argv[0]: a path with a slash becomes absolute, a bare name stays
 };
 
-// `folder`: where relative paths start; empty for the current directory.
-Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder);
+// `folder`: where relative paths start; empty for the current directory. Without `look` no reference is taken for a directory
+// because one of that name exists here: for jobs that come from elsewhere.
+Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder, bool look = true);
 
 // A repository's full name, "org/name". Errors: kSpec, with what the rules are.
 Result<std::string> NormalRepository(std::string_view text);
