@@ -1,0 +1,56 @@
+#include "cli/administration.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace lorry {
+namespace {
+
+std::string TextOf(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return "-";
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
+}  // namespace
+
+Result<int> RunWorkerList(Session& session) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("worker.list", nlohmann::json::object()));
+  std::vector<std::vector<std::string>> table = {{"WORKER", "STATE", "DEVICE", "KIND", "DEVICE STATE", "RUN"}};
+  for (const auto& worker : answer.value("workers", nlohmann::json::array())) {
+    for (const auto& device : worker.value("devices", nlohmann::json::array())) {
+      table.push_back({TextOf(worker, "worker"), TextOf(worker, "state"), TextOf(device, "device"), TextOf(device, "kind"), TextOf(device, "state"), TextOf(device, "run")});
+    }
+  }
+  session.terminal().Print(table.size() == 1 ? "no workers\n" : AlignColumns(table));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunTokenCreate(Session& session, const TokenOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("token.create", {{"role", options.role}, {"note", options.note}}, /*changes=*/true));
+  session.terminal().Print(TextOf(answer, "token") + "\n");
+  session.terminal().Note(fmt::format("{} for {}; it is shown only now", TextOf(answer, "id"), options.role));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunTokenList(Session& session) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("token.list", nlohmann::json::object()));
+  std::vector<std::vector<std::string>> table = {{"ID", "ROLE", "CREATED", "NOTE"}};
+  for (const auto& token : answer.value("tokens", nlohmann::json::array())) {
+    table.push_back({TextOf(token, "id"), TextOf(token, "role"), TextOf(token, "created"), TextOf(token, "note")});
+  }
+  session.terminal().Print(table.size() == 1 ? "no tokens: loopback needs none\n" : AlignColumns(table));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunTokenRevoke(Session& session, const TokenOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("token.revoke", {{"id", options.id}}, /*changes=*/true));
+  session.terminal().Print(options.id + " revoked\n");
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+}  // namespace lorry

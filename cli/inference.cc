@@ -1,0 +1,119 @@
+#include "cli/inference.h"
+
+#include <iostream>
+#include <iterator>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "cli/model_source.h"
+#include "model/format/tokenize_report.h"
+
+namespace lorry {
+namespace {
+
+// Runs lorry-batch and reads the one JSON document that it prints. Its progress and errors go to our standard error.
+Result<nlohmann::json> AskEngine(const std::vector<std::string>& arguments, int& exit_status) {
+  const TempDirectory folder;
+  SpawnOptions spawn;
+  spawn.argv = {ProgramDirectory() + "/lorry-batch"};
+  spawn.argv.insert(spawn.argv.end(), arguments.begin(), arguments.end());
+  spawn.stdout_path = folder.path() + "/answer.json";
+  spawn.own_group = false;
+  Result<ChildProcess> child = ChildProcess::Start(spawn);
+  if (!child.ok() && child.error().code == ErrorCode::kNotFound) {
+    return MakeError(ErrorCode::kUnsupported, "this installation was built without lorry-batch", "build the preset release");
+  }
+  if (!child.ok()) return child.error();
+  const std::optional<ProcessEnd> end = child->Wait();
+  if (end->signal != 0) return MakeError(ErrorCode::kInternal, fmt::format("lorry-batch ended by signal {}", end->signal));
+  exit_status = end->exit_status;
+  if (exit_status != 0) return nlohmann::json();
+  LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(spawn.stdout_path));
+  return ParseJson(text, {.max_bytes = kDefaultReadLimit, .max_depth = 16});
+}
+
+// --model DIR and, where there is one, --adapter DIR. The models live as long as `kept`.
+Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter, std::vector<LocalModel>& kept) {
+  LORRY_ASSIGN_OR_RETURN(LocalModel base, FindModel(session, model));
+  std::vector<std::string> arguments = {"--model", base.path};
+  kept.push_back(std::move(base));
+  if (!adapter.empty()) {
+    LORRY_ASSIGN_OR_RETURN(LocalModel found, FindModel(session, adapter));
+    arguments.insert(arguments.end(), {"--adapter", found.path});
+    kept.push_back(std::move(found));
+  }
+  return arguments;
+}
+
+}  // namespace
+
+Result<int> RunScoreCommand(Session& session, const ScoreOptions& options) {
+  std::vector<LocalModel> kept;
+  LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelArguments(session, options.model, options.adapter, kept));
+  std::vector<std::string> arguments = {"score", "--data", options.data, "--dtype", options.dtype, "--loss-on", options.loss_on, "--json"};
+  arguments.insert(arguments.end(), models.begin(), models.end());
+  int exit_status = 0;
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, AskEngine(arguments, exit_status));
+  if (exit_status != 0) return exit_status;
+  std::string text = "line  tokens  sum log-probability  mean\n";
+  for (const auto& row : answer.at("rows")) {
+    text += fmt::format("{:>4}  {:>6}  {:>19.6f}  {:.6f}\n", row.value("line", int64_t{0}), row.value("tokens", int64_t{0}), row.value("sum_logprob", 0.0), row.value("mean_logprob", 0.0));
+  }
+  text += fmt::format("perplexity {:.6f} over {} tokens\n", answer.value("perplexity", 0.0), answer.value("tokens", int64_t{0}));
+  session.terminal().Print(text);
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options) {
+  std::vector<LocalModel> kept;
+  LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelArguments(session, options.model, options.adapter, kept));
+  std::vector<std::string> arguments = {"generate", "--prompt", options.prompt, "--dtype", options.dtype, "--max-tokens", std::to_string(options.max_tokens),
+                                        "--temperature", fmt::format("{}", options.temperature), "--top-p", fmt::format("{}", options.top_p),
+                                        "--seed", std::to_string(options.seed), "--json"};
+  if (options.raw) arguments.push_back("--raw");
+  for (const std::string& stop : options.stop) arguments.insert(arguments.end(), {"--stop", stop});
+  arguments.insert(arguments.end(), models.begin(), models.end());
+  int exit_status = 0;
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, AskEngine(arguments, exit_status));
+  if (exit_status != 0) return exit_status;
+  for (const auto& row : answer.at("rows")) {
+    if (const auto error = row.find("error"); error != row.end() && !error->is_null()) return MakeError(ErrorCode::kData, error->dump());
+    session.terminal().Print(row.value("output", "") + "\n");
+  }
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunTokenizeCommand(Session& session, const TokenizeOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(const LocalModel model, FindModel(session, options.model));
+  LORRY_ASSIGN_OR_RETURN(const TokenizeReport report, TokenizeReport::ForModel(model.path));
+  EncodeRowOptions encode;
+  LORRY_ASSIGN_OR_RETURN(encode.loss_on, ParseLossOn(options.loss_on));
+  encode.file = options.file.empty() ? "standard input" : options.file;
+  std::optional<LineReader> lines;
+  if (options.file.empty()) {
+    lines.emplace(LineReader::OverText({std::istreambuf_iterator<char>(std::cin), {}}, encode.file));
+  } else {
+    LORRY_ASSIGN_OR_RETURN(LineReader opened, LineReader::Open(options.file));
+    lines.emplace(std::move(opened));
+  }
+  const bool json = session.terminal().json();
+  std::string rows;  // with --json the document is whole or not there
+  const Status read = report.TokenizeFile(*lines, options.chat, encode, [&](const TokenizedLine& line) {
+    if (json) {
+      rows += (rows.empty() ? "" : ",") + ToJsonLine(line);
+    } else {
+      session.terminal().PrintRaw(ToJsonLine(line) + "\n");
+    }
+  });
+  if (!read.ok()) return read.error();
+  if (json) session.terminal().PrintRaw("{\"rows\":[" + rows + "]}\n");
+  return 0;
+}
+
+}  // namespace lorry

@@ -1,0 +1,244 @@
+#include "cli/input_checks.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "cli/model_source.h"
+#include "model/format/model_directory.h"
+#include "model/format/rows.h"
+#include "model/format/tokenize_report.h"
+
+namespace lorry {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxRowErrors = 20;             // listed for each file
+constexpr int64_t kMaxCountedRows = 100'000;     // tokens of the rows beyond are estimated from these
+constexpr int64_t kProgressEvery = 1'000;
+
+// A finding of another folder as one of the job: it keeps its own file and line where it has them.
+Error AsSpecError(const ParsedJob& job, const std::string& key, const Error& found) {
+  if (found.line > 0) {
+    Error error = found;
+    error.code = ErrorCode::kSpec;
+    return error;
+  }
+  return job.ErrorAt(key, ErrorCode::kSpec, found.message, found.hint);
+}
+
+class InputCheck {
+ public:
+  InputCheck(const ParsedJob& job, Session& session) : job_(job), session_(session) {}
+
+  CheckedInputs Run() {
+    if (const FinetuneSpec* finetune = job_.spec->finetune()) CheckFinetune(*finetune);
+    if (const BatchSpec* batch = job_.spec->batch()) CheckBatch(*batch);
+    if (const CommandSpec* command = job_.spec->command()) CheckCommand(*command);
+    return std::move(checked_);
+  }
+
+ private:
+  void Fail(const std::string& key, const Error& found) { checked_.errors.push_back(AsSpecError(job_, key, found)); }
+  void Fail(const std::string& key, std::string message, std::string hint = "") {
+    checked_.errors.push_back(job_.ErrorAt(key, ErrorCode::kSpec, std::move(message), std::move(hint)));
+  }
+  void Note(std::string line) { checked_.facts.notes.push_back(std::move(line)); }
+
+  // The files of a model or adapter; nullopt after saying why not.
+  std::optional<LocalModel> Locate(const std::string& key, const std::string& reference) {
+    Result<LocalModel> model = FindModel(session_, reference);
+    if (model.ok()) return std::move(*model);
+    if (model.error().code == ErrorCode::kUnreachable) {
+      Note(fmt::format("{}: not checked, since no scheduler answers for {}", key, reference));
+    } else {
+      Fail(key, model.error());
+    }
+    return std::nullopt;
+  }
+
+  std::optional<LocalModel> CheckModel(const std::string& key, const std::string& reference) {
+    std::optional<LocalModel> model = Locate(key, reference);
+    if (!model) return std::nullopt;
+    Result<ModelDirectory> directory = ModelDirectory::Open(model->path);
+    if (!directory.ok()) {
+      Fail(key, directory.error());
+      return std::nullopt;
+    }
+    checked_.facts.model = directory->config();
+    checked_.facts.model_bytes = directory->WeightBytes();
+    return model;
+  }
+
+  void CheckTargets(const AdapterSpec& adapter) {
+    if (adapter.target_modules == std::vector<std::string>{"all-linear"}) return;
+    std::set<std::string> names;
+    const std::vector<ExpectedTensor> modules = LinearModules(*checked_.facts.model);
+    for (const ExpectedTensor& module : modules) names.insert(module.name.substr(module.name.rfind('.') + 1));
+    for (size_t i = 0; i < adapter.target_modules.size(); ++i) {
+      const std::string& target = adapter.target_modules[i];
+      const bool matches = std::any_of(modules.begin(), modules.end(), [&](const ExpectedTensor& module) {
+        return module.name == target || module.name.ends_with("." + target);
+      });
+      if (!matches) {
+        const auto near = NearestName(target, {names.begin(), names.end()});
+        Fail(fmt::format("adapter.target_modules[{}]", i), fmt::format("\"{}\" matches no linear layer of the model", EscapeControl(target, 60)),
+             near ? fmt::format("did you mean \"{}\"?", *near) : fmt::format("there are {}", fmt::join(names, ", ")));
+      }
+    }
+  }
+
+  // An adapter of PEFT fits a base when each of its matrices has the shape of the layer it is for.
+  void CheckAdapterFits(const std::string& key, const std::string& directory) {
+    const Result<SafetensorsFile> weights = SafetensorsFile::Open(directory + "/adapter_model.safetensors");
+    if (!weights.ok()) return Fail(key, weights.error());
+    if (!checked_.facts.model) return;
+    std::map<std::string, std::vector<int64_t>> layers;
+    for (const ExpectedTensor& module : LinearModules(*checked_.facts.model)) layers[module.name] = module.shape;
+    for (const TensorView& tensor : weights->tensors()) {
+      const bool is_a = tensor.name.find(".lora_A.") != std::string::npos;
+      const size_t at = tensor.name.find(is_a ? ".lora_A." : ".lora_B.");
+      constexpr std::string_view kPrefix = "base_model.model.";
+      if (at == std::string::npos || !tensor.name.starts_with(kPrefix) || tensor.shape.size() != 2) continue;
+      const std::string layer = tensor.name.substr(kPrefix.size(), at - kPrefix.size());
+      const auto found = layers.find(layer);
+      const bool fits = found != layers.end() && (is_a ? tensor.shape[1] == found->second[1] : tensor.shape[0] == found->second[0]);
+      if (!fits) {
+        const std::string base = found == layers.end() ? "has no such layer" : fmt::format("has [{}] there", fmt::join(found->second, ", "));
+        return Fail(key, fmt::format("the adapter is for another base: its {} is [{}], and the model {}", tensor.name, fmt::join(tensor.shape, ", "), base),
+                    "use the base that the adapter was trained on");
+      }
+    }
+  }
+
+  // Every row of a training file; counts tokens where `report` is there.
+  int64_t CheckTrainFile(const std::string& key, const std::string& path, const FinetuneSpec& job, const TokenizeReport* report, bool count) {
+    Result<LineReader> lines = LineReader::Open(path);
+    if (!lines.ok()) { Fail(key, lines.error()); return 0; }
+    const EncodeRowOptions options = {.loss_on = static_cast<LossOn>(job.dataset.loss_on), .too_long = static_cast<TooLong>(job.dataset.too_long),
+                                      .max_length = job.dataset.max_length, .file = path};
+    std::optional<TrainForm> form;
+    size_t faults = 0;
+    int64_t rows = 0;
+    auto fault = [&](const Error& error) { if (++faults <= kMaxRowErrors) Fail(key, error); };
+    while (faults <= kMaxRowErrors) {
+      Result<std::optional<TextLine>> line = lines->Next();
+      if (!line.ok()) { fault(line.error()); continue; }
+      if (!*line) break;
+      ++rows;
+      const Result<TrainRow> row = ParseTrainRow((*line)->text, path, (*line)->number);
+      if (!row.ok()) { fault(row.error()); continue; }
+      if (form && row->form != *form) {
+        Error mixed = MakeError(ErrorCode::kData, "another row form than the rows before", "a file holds one of messages, prompt + completion, text");
+        mixed.file = path;
+        mixed.line = static_cast<int>((*line)->number);
+        fault(mixed);
+      }
+      form = row->form;
+      if (report == nullptr || rows > kMaxCountedRows) continue;
+      const Result<TokenizedLine> tokens = report->Tokenize((*line)->text, path, (*line)->number, /*chat=*/false, options);
+      if (!tokens.ok()) { fault(tokens.error()); continue; }
+      if (rows % kProgressEvery == 0) session_.terminal().Progress("checking rows of " + path, static_cast<uint64_t>(rows), 0);
+      if (!count) continue;
+      ++checked_.facts.counted_rows;
+      checked_.facts.tokens += static_cast<int64_t>(tokens->ids.size());
+      checked_.facts.loss_tokens += std::count(tokens->loss_mask.begin(), tokens->loss_mask.end(), 1);
+    }
+    session_.terminal().EndProgress();
+    if (faults > kMaxRowErrors) Note(fmt::format("{}: more than {} faulty rows; the rest of the file was not read", path, kMaxRowErrors));
+    if (rows == 0 && faults == 0) Fail(key, fmt::format("{} has no rows", path), "each line is a JSON object with messages, prompt + completion, or text");
+    return rows;
+  }
+
+  void CheckFinetune(const FinetuneSpec& job) {
+    const std::optional<LocalModel> model = CheckModel("base_model", job.base_model);
+    std::optional<TokenizeReport> report;
+    if (model) {
+      Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path);
+      if (opened.ok()) report.emplace(std::move(*opened)); else Fail("base_model", opened.error());
+      CheckTargets(job.adapter);
+      if (checked_.facts.model->max_positions < job.dataset.max_length) {
+        Fail("dataset.max_length", fmt::format("{} is over the model's context of {} tokens", job.dataset.max_length, checked_.facts.model->max_positions));
+        report.reset();
+      }
+    }
+    if (job.adapter.init_from) CheckAdapterFits("adapter.init_from", *job.adapter.init_from);
+    InputFacts& facts = checked_.facts;
+    facts.rows = CheckTrainFile("dataset.path", job.dataset.path, job, report ? &*report : nullptr, true);
+    if (job.dataset.validation) facts.validation_rows = CheckTrainFile("dataset.validation", *job.dataset.validation, job, report ? &*report : nullptr, false);
+    if (job.dataset.val_fraction) facts.validation_rows = static_cast<int64_t>(static_cast<double>(facts.rows) * *job.dataset.val_fraction);
+  }
+
+  void CheckBatch(const BatchSpec& job) {
+    const std::optional<LocalModel> model = CheckModel("model", job.model);
+    if (job.adapter) {
+      if (const auto adapter = Locate("adapter", *job.adapter)) CheckAdapterFits("adapter", adapter->path);
+    }
+    CheckWritable("output", job.output);
+    Result<BatchRowReader> reader = BatchRowReader::Open(job.input, job.prompt.value_or(""));
+    if (!reader.ok()) return Fail(job.prompt && reader.error().line == 0 && FileExists(job.input) ? "prompt" : "input", reader.error());
+    std::optional<TokenizeReport> report;
+    if (model) {
+      if (Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path); opened.ok()) report.emplace(std::move(*opened));
+    }
+    InputFacts& facts = checked_.facts;
+    for (;;) {
+      const Result<std::optional<BatchRow>> row = reader->Next();
+      if (!row.ok()) return Fail("input", row.error());
+      if (!*row) break;
+      ++facts.rows;
+      if ((*row)->error) CountFault(job, *(*row)->error);
+      if (!report || (*row)->error || facts.rows > kMaxCountedRows) continue;
+      const Result<std::vector<TokenId>> prompt = report->tokenizer().Encode((*row)->prompt, true);
+      if (!prompt.ok()) continue;
+      ++facts.counted_rows;
+      facts.tokens += static_cast<int64_t>(prompt->size());
+      if (facts.rows % kProgressEvery == 0) session_.terminal().Progress("checking rows of " + job.input, static_cast<uint64_t>(facts.rows), 0);
+    }
+    session_.terminal().EndProgress();
+    if (facts.rows == 0) Fail("input", fmt::format("{} has no rows", job.input));
+  }
+
+  // A row's fault is that row's error; only `validation: strict` makes it the job's.
+  void CountFault(const BatchSpec& job, const Error& fault) {
+    ++checked_.facts.faulty_rows;
+    if (job.validation == RowValidation::kStrict && checked_.facts.faulty_rows <= static_cast<int64_t>(kMaxRowErrors)) Fail("input", fault);
+  }
+
+  void CheckWritable(const std::string& key, const std::string& path) {
+    if (session_.is_remote()) return;
+    std::error_code ignored;
+    if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) return Fail(key, path + " is a file; a folder is expected");
+    fs::path place = path;
+    while (!fs::exists(place, ignored) && place.has_parent_path() && place != place.parent_path()) place = place.parent_path();
+    if (!fs::is_directory(place, ignored)) return Fail(key, place.string() + " is a file; a folder is expected");
+    if (access(place.c_str(), W_OK | X_OK) != 0) Fail(key, fmt::format("no permission to write in {}", place.string()), "name a folder of your own");
+  }
+
+  void CheckCommand(const CommandSpec& job) {
+    const std::string& program = job.argv[0];
+    if (job.IsNoOp() || session_.is_remote() || program.find('/') == std::string::npos) return;
+    if (!FileExists(program)) return Fail("argv[0]", program + " does not exist");
+    if (access(program.c_str(), X_OK) != 0) Fail("argv[0]", program + " is not executable", "chmod +x it, or name the interpreter first");
+  }
+
+  const ParsedJob& job_;
+  Session& session_;
+  CheckedInputs checked_;
+};
+
+}  // namespace
+
+CheckedInputs CheckInputs(const ParsedJob& job, Session& session) { return InputCheck(job, session).Run(); }
+
+}  // namespace lorry

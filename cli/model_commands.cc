@@ -1,0 +1,65 @@
+#include <memory>
+
+#include "cli/command_groups.h"
+#include "cli/inference.h"
+
+namespace lorry {
+namespace {
+
+void AddScore(CommandSet& set) {
+  auto options = std::make_shared<ScoreOptions>();
+  CLI::App& score = AddCommand(set, set.app, "score", "log-probability of each row's completion, and perplexity", "lorry score --model smollm2 --adapter acme/synopsis@prod --data valid.jsonl",
+                               [options](Session& session) { return RunScoreCommand(session, *options); });
+  score.add_option("--model", options->model, "registry name, directory or .gguf")->required();
+  score.add_option("--adapter", options->adapter, "registry name or directory");
+  score.add_option("--data", options->data, "training rows, JSON lines")->required()->check(CLI::ExistingFile);
+  score.add_option("--dtype", options->dtype, "float32 (default) or bfloat16")->check(CLI::IsMember({"float32", "bfloat16"}));
+  score.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")->check(CLI::IsMember({"completion", "assistant", "all"}));
+}
+
+void AddGenerate(CommandSet& set) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App& generate = AddCommand(set, set.app, "generate", "a model's answer to one prompt", "lorry generate --model smollm2 --prompt 'What is a linker?' --max-tokens 64",
+                                  [options](Session& session) { return RunGenerateCommand(session, *options); });
+  generate.add_option("--model", options->model, "registry name, directory or .gguf")->required();
+  generate.add_option("--adapter", options->adapter, "registry name or directory");
+  generate.add_option("--prompt", options->prompt, "the prompt")->required();
+  generate.add_option("--dtype", options->dtype, "bfloat16 (default) or float32")->check(CLI::IsMember({"float32", "bfloat16"}));
+  generate.add_option("--max-tokens", options->max_tokens, "of the answer (default 256)")->check(CLI::PositiveNumber);
+  generate.add_option("--temperature", options->temperature, "0 (default): greedy")->check(CLI::Range(0.0, 2.0));
+  generate.add_option("--top-p", options->top_p, "of the sampled probability (default 1)")->check(CLI::Range(0.0, 1.0));
+  generate.add_option("--seed", options->seed, "of the sampling (default 0)");
+  generate.add_option("--stop", options->stop, "texts that end the answer");
+  generate.add_flag("--raw", options->raw, "the prompt as it is, without the chat template");
+}
+
+void AddTokenize(CommandSet& set) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App& tokenize = AddCommand(set, set.app, "tokenize", "rendered text, token ids and loss mask of each line", "lorry tokenize --model smollm2 --file rows.jsonl --chat",
+                                  [options](Session& session) { return RunTokenizeCommand(session, *options); });
+  tokenize.add_option("--model", options->model, "registry name, directory or .gguf")->required();
+  tokenize.add_option("--file", options->file, "JSON lines (default: standard input)")->check(CLI::ExistingFile);
+  tokenize.add_flag("--chat", options->chat, "a line of text is one user turn");
+  tokenize.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")->check(CLI::IsMember({"completion", "assistant", "all"}));
+}
+
+void AddEval(CommandSet& set) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App& eval = AddCommand(set, set.app, "eval", "a metric of an output against references, no model", "lorry eval rouge --reference test.jsonl --output out/output.jsonl");
+  CLI::App& rouge = AddCommand(set, eval, "rouge", "ROUGE-1, -2, -L and -Lsum", "lorry eval rouge --reference test.jsonl --output out/output.jsonl --field synopsis",
+                               [options](Session& session) { return RunEval(session, *options); });
+  rouge.add_option("--reference", options->reference, "JSON lines with the reference texts")->required()->check(CLI::ExistingFile);
+  rouge.add_option("--output", options->output, "output.jsonl of a batch, or JSON lines with output")->required()->check(CLI::ExistingFile);
+  rouge.add_option("--field", options->field, "of the reference rows that holds the text");
+}
+
+}  // namespace
+
+void AddModelCommands(CommandSet& set) {
+  AddScore(set);
+  AddGenerate(set);
+  AddTokenize(set);
+  AddEval(set);
+}
+
+}  // namespace lorry

@@ -1,0 +1,116 @@
+#include "cli/model_source.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/hash.h"
+#include "configs/name_forms.h"
+#include "model/format/import_gguf.h"
+
+namespace lorry {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A relative path without "..": what a registry may say of where a file lies.
+Result<std::string> SafePath(const std::string& folder, const std::string& relative) {
+  const fs::path path(relative);
+  bool safe = !relative.empty() && path.is_relative();
+  for (const fs::path& part : path) safe = safe && part != "..";
+  if (!safe) return MakeError(ErrorCode::kData, fmt::format("the registry names a file \"{}\" outside its folder", relative));
+  return folder + "/" + relative;
+}
+
+// The registry's files as links into this home's blobs; nullopt where not all of them lie here.
+Result<std::optional<LocalModel>> LinkedFromHome(Session& session, const nlohmann::json& version) {
+  for (const auto& file : version.at("files")) {
+    if (!FileExists(BlobPath(session.home(), file.at("digest").get<std::string>()))) return std::optional<LocalModel>();
+  }
+  auto links = std::make_shared<TempDirectory>();
+  for (const auto& file : version.at("files")) {
+    LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(links->path(), file.at("path").get<std::string>()));
+    LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
+    if (symlink(BlobPath(session.home(), file.at("digest").get<std::string>()).c_str(), target.c_str()) != 0) return ErrnoError("cannot link", target);
+  }
+  LocalModel model;
+  model.path = links->path();
+  model.links = std::move(links);
+  return std::optional<LocalModel>(std::move(model));
+}
+
+Result<LocalModel> FromRegistry(Session& session, const std::string& reference) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json version, session.Ask("registry.resolve", {{"reference", reference}}));
+  LORRY_ASSIGN_OR_RETURN(std::optional<LocalModel> linked, LinkedFromHome(session, version));
+  LocalModel model = linked ? std::move(*linked) : LocalModel{};
+  model.reference = version.at("reference").get<std::string>();
+  model.digest = version.at("digest").get<std::string>();
+  if (linked) return model;
+  model.path = session.home() + "/cache/models/" + model.digest;
+  if (FileExists(model.path)) {
+    session.terminal().Note(model.reference + ": cached");
+    return model;
+  }
+  const std::string partial = model.path + ".partial";
+  LORRY_TRY(FetchFiles(session, version.at("files"), partial));
+  LORRY_TRY(RenameDurably(partial, model.path));
+  return model;
+}
+
+Result<LocalModel> FromGguf(Session& session, const std::string& path) {
+  LORRY_ASSIGN_OR_RETURN(const Digest digest, Sha256OfFile(path));
+  LocalModel model;
+  model.reference = path;
+  model.path = session.home() + "/cache/gguf/" + digest.hex();
+  if (FileExists(model.path)) return model;
+  session.terminal().Note("converting " + path + " (once)");
+  const std::string partial = model.path + ".partial";
+  LORRY_TRY(RemoveTree(partial));
+  LORRY_TRY(MakeDirectories(session.home() + "/cache/gguf"));
+  LORRY_TRY(ImportGguf(path, partial, ImportGgufOptions{}));
+  LORRY_TRY(RenameDurably(partial, model.path));
+  return model;
+}
+
+}  // namespace
+
+std::string BlobPath(const std::string& home, const std::string& hex) { return fmt::format("{}/blobs/sha256/{}/{}", home, hex.substr(0, 2), hex); }
+
+Status FetchFiles(Session& session, const nlohmann::json& files, const std::string& folder) {
+  LORRY_TRY(MakeDirectories(folder));
+  for (const auto& file : files) {
+    const std::string relative = file.at("path").get<std::string>();
+    LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(folder, relative));
+    LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
+    LORRY_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(file.at("digest").get<std::string>()));
+    LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+    LORRY_TRY(scheduler->GetFile(digest, target, [&](uint64_t done, uint64_t total) { session.terminal().Progress(relative, done, total); }));
+  }
+  session.terminal().EndProgress();
+  return OkStatus();
+}
+
+Result<LocalModel> FindModel(Session& session, const std::string& reference) {
+  std::error_code ignored;
+  const bool is_path = reference.starts_with('/') || reference.starts_with('.');
+  if (is_path || fs::exists(reference, ignored)) {
+    const std::string path = fs::absolute(reference, ignored).lexically_normal().string();
+    if (fs::is_directory(path, ignored)) {
+      LocalModel model;
+      model.path = path;
+      model.reference = path;
+      return model;
+    }
+    if (!fs::exists(path, ignored)) return MakeError(ErrorCode::kNotFound, path + " does not exist");
+    if (path.ends_with(".gguf")) return FromGguf(session, path);
+    return MakeError(ErrorCode::kNotFound, path + " is neither a model directory nor a .gguf");
+  }
+  LORRY_ASSIGN_OR_RETURN(const std::string name, ApplyForm(TextForm::kReference, reference, ""));
+  return FromRegistry(session, name);
+}
+
+}  // namespace lorry

@@ -1,0 +1,33 @@
+// A model or adapter as files on this machine, whatever way it was named: a directory, a .gguf, or a registry name.
+//
+// Files of a home on this machine are linked, not copied; those of a remote registry are fetched once into HOME/cache/models,
+// named by the version's digest. A .gguf is converted once into HOME/cache/gguf, named by its SHA-256.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/files.h"
+#include "base/result.h"
+#include "cli/session.h"
+
+namespace lorry {
+
+struct LocalModel {
+  std::string path;                              // a directory
+  std::string reference;                         // "org/name@v3", or the path as given
+  std::string digest;                            // of the registry's version; empty for a path
+  std::shared_ptr<const TempDirectory> links;    // keeps `path` alive where it is a folder of links
+};
+
+// `reference` as in a job: a registry name, or a path that is absolute or exists. Errors: kNotFound, kUnreachable where only a
+// scheduler knows the name, kData.
+Result<LocalModel> FindModel(Session& session, const std::string& reference);
+
+// HOME/blobs/sha256/ab/HEX.
+std::string BlobPath(const std::string& home, const std::string& hex);
+
+// Puts the files of an answer of `registry.resolve` or `run.outputs` into `folder`: copied from this home's blobs, or fetched.
+Status FetchFiles(Session& session, const nlohmann::json& files, const std::string& folder);
+
+}  // namespace lorry

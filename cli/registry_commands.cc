@@ -1,0 +1,194 @@
+#include "cli/registry_commands.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "cli/model_source.h"
+#include "cli/runs.h"
+#include "configs/name_forms.h"
+#include "model/format/dtype.h"
+#include "model/format/import_gguf.h"
+#include "model/format/model_directory.h"
+#include "model/format/safetensors.h"
+#include "model/format/tokenizer.h"
+
+namespace lorry {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string KindWord(ItemKind kind) { return kind == ItemKind::kModel ? "model" : "adapter"; }
+
+// A reference with its full name; a bare NAME is library/NAME.
+Result<std::string> FullReference(const std::string& text) {
+  const size_t at = text.find('@');
+  LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(text.substr(0, at)));
+  return at == std::string::npos ? name : name + text.substr(at);
+}
+
+// The directory to import: as given, or made of a .gguf for the time of the import.
+struct Source {
+  std::string folder;
+  std::unique_ptr<TempDirectory> converted;
+};
+
+Result<Source> SourceOf(Session& session, const ImportOptions& options) {
+  std::error_code failed;
+  Source source;
+  if (!fs::exists(options.path, failed)) return MakeError(ErrorCode::kNotFound, options.path + " does not exist");
+  if (fs::is_directory(options.path, failed)) {
+    source.folder = options.path;
+    return source;
+  }
+  if (options.kind == ItemKind::kAdapter || !options.path.ends_with(".gguf")) {
+    return MakeError(ErrorCode::kUsage, options.path + " is neither a directory nor a .gguf", "a model is a Hugging Face directory or a .gguf, an adapter a PEFT directory");
+  }
+  const Result<DType> dtype = DTypeFromTorchName(options.dtype);
+  if (!dtype.ok()) return MakeError(ErrorCode::kUsage, "--dtype: " + dtype.error().message, "float32, bfloat16 or float16");
+  ImportGgufOptions conversion;
+  conversion.dtype = *dtype;
+  session.terminal().Progress("converting " + options.path, 0, 0);
+  source.converted = std::make_unique<TempDirectory>();
+  source.folder = source.converted->path() + "/model";
+  LORRY_TRY(ImportGguf(options.path, source.folder, conversion));
+  return source;
+}
+
+Status CheckSource(const ImportOptions& options, const std::string& folder) {
+  if (options.kind == ItemKind::kModel) {
+    LORRY_TRY(ModelDirectory::Open(folder));
+    LORRY_TRY(Tokenizer::FromDirectory(folder));
+    return OkStatus();
+  }
+  LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(folder + "/adapter_config.json", 1 << 20));
+  LORRY_TRY(ParseJson(text));
+  LORRY_TRY(SafetensorsFile::Open(folder + "/adapter_model.safetensors"));
+  return OkStatus();
+}
+
+// Every regular file of the folder that does not begin with a dot, pushed; [{path, digest, size}] by path.
+Result<nlohmann::json> PushFolder(Session& session, const std::string& folder) {
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  std::vector<std::string> paths;
+  std::error_code failed;
+  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+    if (entry->path().filename().string().starts_with('.')) {
+      if (entry->is_directory(failed)) entry.disable_recursion_pending();
+      continue;
+    }
+    if (entry->is_regular_file(failed)) paths.push_back(fs::relative(entry->path(), folder, failed).generic_string());
+  }
+  if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot read {}: {}", folder, failed.message()));
+  std::sort(paths.begin(), paths.end());
+  nlohmann::json files = nlohmann::json::array();
+  for (const std::string& path : paths) {
+    const std::string full = folder + "/" + path;
+    LORRY_ASSIGN_OR_RETURN(const Bytes size, FileSize(full));
+    session.terminal().Progress("hashing " + path, 0, 0, FormatSize(size));
+    LORRY_ASSIGN_OR_RETURN(const Digest digest, Sha256OfFile(full));
+    LORRY_TRY(scheduler->PutFile(full, digest, [&](uint64_t done, uint64_t total) { session.terminal().Progress("pushing " + path, done, total); }));
+    files.push_back({{"path", path}, {"digest", digest.hex()}, {"size", size.count()}});
+  }
+  session.terminal().EndProgress();
+  return files;
+}
+
+Result<int> AskAndShow(Session& session, const std::string& query, const nlohmann::json& question, bool changes = false) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask(query, question, changes));
+  session.terminal().Print(ReadableJson(answer));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+}  // namespace
+
+Result<int> RunImport(Session& session, const ImportOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(options.name));
+  nlohmann::json question = {{"kind", KindWord(options.kind)}, {"name", name}, {"private", options.is_private}, {"base", nullptr}, {"alias", nullptr}};
+  if (!options.base.empty()) {
+    LORRY_ASSIGN_OR_RETURN(question["base"], FullReference(options.base));
+  }
+  LORRY_ASSIGN_OR_RETURN(const Source source, SourceOf(session, options));
+  LORRY_TRY(CheckSource(options, source.folder));
+  LORRY_ASSIGN_OR_RETURN(question["files"], PushFolder(session, source.folder));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.import", question, /*changes=*/true));
+  if (answer.value("existing", false)) session.terminal().Note("these files are that version already");
+  session.terminal().Print(fmt::format("{} {}\n", answer.value("reference", ""), answer.value("digest", "")));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunRegistryList(Session& session, ItemKind kind) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.list", {{"kind", KindWord(kind)}}));
+  std::vector<std::vector<std::string>> table = {{"NAME", "VERSIONS", "LATEST", "ALIASES"}};
+  for (const auto& item : answer.value("items", nlohmann::json::array())) {
+    std::string aliases;
+    const nlohmann::json named = item.value("aliases", nlohmann::json::object());
+    for (const auto& [alias, version] : named.items()) aliases += fmt::format("{}{}={}", aliases.empty() ? "" : " ", alias, version.get<std::string>());
+    const nlohmann::json versions = item.value("versions", nlohmann::json(0));
+    table.push_back({item.value("name", ""), versions.is_array() ? std::to_string(versions.size()) : versions.dump(), item.value("latest", ""), aliases});
+  }
+  session.terminal().Print(table.size() == 1 ? fmt::format("no {}s\n", KindWord(kind)) : AlignColumns(table));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
+Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& name) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(name));
+  return AskAndShow(session, "registry.show", {{"kind", KindWord(kind)}, {"name", full.substr(0, full.find('@'))}});
+}
+
+Result<int> RunRegistryPull(Session& session, const std::string& reference, const std::string& folder) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json version, session.Ask("registry.resolve", {{"reference", full}}));
+  const std::string name = version.at("name").get<std::string>();
+  const std::string to = folder.empty() ? name.substr(name.find('/') + 1) : folder;
+  LORRY_TRY(FetchFiles(session, version.at("files"), to));
+  session.terminal().Print(fmt::format("{} in {}\n", version.at("reference").get<std::string>(), to));
+  session.terminal().PrintJson({{"reference", version.at("reference")}, {"digest", version.at("digest")}, {"to", to}, {"files", version.at("files")}});
+  return 0;
+}
+
+Result<int> RunAlias(Session& session, const AliasOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(options.name));
+  const size_t at = full.find('@');
+  if (!options.at.empty()) return AskAndShow(session, "registry.alias_at", {{"name", full.substr(0, at)}, {"alias", options.alias}, {"at", options.at}});
+  if (at == std::string::npos) return MakeError(ErrorCode::kUsage, "which version of " + full + "?", "write lorry adapter alias NAME@v3 prod, or --at TIME to look back");
+  nlohmann::json question = {{"name", full.substr(0, at)}, {"version", full.substr(at + 1)}, {"alias", options.alias}, {"reason", options.reason}, {"if_current", nullptr}};
+  if (!options.if_current.empty()) question["if_current"] = options.if_current;
+  return AskAndShow(session, "registry.alias", question, /*changes=*/true);
+}
+
+Result<int> RunVerify(Session& session, const std::string& reference) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.verify", {{"reference", full}}));
+  session.terminal().Print(ReadableJson(answer));
+  session.terminal().PrintJson(answer);
+  return answer.value("whole", false) ? 0 : 1;
+}
+
+Result<int> RunLineage(Session& session, const std::string& reference) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
+  return AskAndShow(session, "registry.lineage", {{"reference", full}});
+}
+
+Result<int> RunRemove(Session& session, const std::string& reference) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
+  return AskAndShow(session, "registry.remove", {{"reference", full}}, /*changes=*/true);
+}
+
+Result<int> RunDiff(Session& session, const std::string& from, const std::string& to) {
+  LORRY_ASSIGN_OR_RETURN(const std::string first, FullReference(from));
+  LORRY_ASSIGN_OR_RETURN(const std::string second, FullReference(to));
+  return AskAndShow(session, "registry.diff", {{"from", first}, {"to", second}});
+}
+
+}  // namespace lorry

@@ -1,0 +1,47 @@
+#include "cli/session.h"
+
+#include <sys/random.h>
+
+#include <array>
+
+#include <nlohmann/json.hpp>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "cli/home_state.h"
+
+namespace lorry {
+
+Result<SchedulerClient*> Session::Scheduler() {
+  if (client_) return &*client_;
+  std::string address = options_.address;
+  if (address.empty()) {
+    const std::optional<HomeAddresses> running = ReadHomeAddresses(home());
+    if (!running) {
+      return MakeError(ErrorCode::kUnreachable, "no scheduler runs in " + home(), "start one with `lorry up`, or name one with --address tcp://HOST:8601");
+    }
+    address = running->client;
+  }
+  LORRY_ASSIGN_OR_RETURN(SchedulerClientOptions options, SchedulerClientOptions::ForHome(home(), address));
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient client, SchedulerClient::Connect(std::move(options)));
+  client_.emplace(std::move(client));
+  return &*client_;
+}
+
+Result<nlohmann::json> Session::Ask(const std::string& name, const nlohmann::json& question, bool changes) {
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, Scheduler());
+  LORRY_ASSIGN_OR_RETURN(const std::string answer, scheduler->Query(name, question.dump(), changes ? RandomKey() : ""));
+  return ParseJson(answer);
+}
+
+std::string RandomKey() {
+  std::array<char, 16> bytes{};
+  size_t have = 0;
+  while (have < bytes.size()) {
+    const ssize_t got = getrandom(bytes.data() + have, bytes.size() - have, 0);
+    if (got > 0) have += static_cast<size_t>(got);
+  }
+  return ToHex({bytes.data(), bytes.size()});
+}
+
+}  // namespace lorry

@@ -1,0 +1,234 @@
+#include "cli/up.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/process.h"
+#include "base/transport/keys.h"
+#include "cli/default_prices.h"
+#include "cli/home_state.h"
+#include "cli/machine_rates.h"
+#include "cli/supervisor.h"
+#include "configs/cluster_config.h"
+
+namespace lorry {
+namespace {
+
+constexpr Millis kReadyWithin{30'000};
+constexpr Millis kWorkerGrace{180'000};  // running jobs write a checkpoint first
+constexpr Millis kSchedulerGrace{15'000};
+constexpr Millis kPollEvery{100};
+
+// One `lorry up` per home: the lock is held as long as the watching process lives.
+class HomeLock {
+ public:
+  static Result<std::optional<HomeLock>> TryTake(const std::string& home) {
+    const std::string path = home + "/up.lock";
+    const int fd = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) return ErrnoError("cannot open", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return std::optional<HomeLock>(HomeLock(fd));
+    close(fd);
+    return std::optional<HomeLock>();
+  }
+  HomeLock(HomeLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  HomeLock& operator=(HomeLock&& other) noexcept { std::swap(fd_, other.fd_); return *this; }
+  ~HomeLock() { if (fd_ >= 0) close(fd_); }
+
+ private:
+  explicit HomeLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+bool PortIsFree(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  const bool free = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return free;
+}
+
+struct UpPlan {
+  ClusterConfig cluster;
+  std::string devices;
+  HomeAddresses addresses;
+};
+
+Result<UpPlan> MakeUpPlan(const std::string& home, const UpOptions& options) {
+  UpPlan plan;
+  if (const std::string path = home + "/cluster.yaml"; FileExists(path)) {
+    LORRY_ASSIGN_OR_RETURN(plan.cluster, LoadClusterConfig(path));
+  }
+  if (options.port != 0) {
+    plan.cluster.http_port = options.port;
+    plan.cluster.client_port = options.port + 1;
+    plan.cluster.worker_port = options.port + 2;
+  }
+  for (const int64_t port : {plan.cluster.http_port, plan.cluster.client_port, plan.cluster.worker_port}) {
+    if (!PortIsFree(static_cast<int>(port))) {
+      return MakeError(ErrorCode::kConflict, fmt::format("port {} is taken by another program", port), "give three free ones in a row with --port P");
+    }
+  }
+  plan.devices = options.devices.empty() ? plan.cluster.devices : options.devices;
+  plan.addresses.http = fmt::format("http://127.0.0.1:{}", plan.cluster.http_port);
+  plan.addresses.client = fmt::format("tcp://127.0.0.1:{}", plan.cluster.client_port);
+  plan.addresses.worker = fmt::format("tcp://127.0.0.1:{}", plan.cluster.worker_port);
+  plan.addresses.home = home;
+  return plan;
+}
+
+// The home's folders, keys and price list, as far as they are not there.
+Status PrepareHome(const std::string& home) {
+  for (const char* folder : {"", "/logs", "/cache", "/runs"}) LORRY_TRY(MakeDirectories(home + folder, 0700));
+  LORRY_TRY(MakeHomeKeys(home));
+  if (!FileExists(home + "/prices.yaml")) LORRY_TRY(WriteFileAtomically(home + "/prices.yaml", kDefaultPrices));
+  if (!ReadMachineRates(home)) LORRY_TRY(WriteMachineRates(home, MeasureMachineRates()));
+  return OkStatus();
+}
+
+std::vector<DaemonSpec> Daemons(const UpPlan& plan) {
+  const std::string& home = plan.addresses.home;
+  const std::string programs = ProgramDirectory();
+  DaemonSpec scheduler;
+  scheduler.name = "lorryd";
+  scheduler.spawn.argv = {programs + "/lorryd", "--home", home, "--port", std::to_string(plan.cluster.http_port),
+                          "--client-port", std::to_string(plan.cluster.client_port), "--worker-port", std::to_string(plan.cluster.worker_port)};
+  if (plan.cluster.bind != "127.0.0.1") scheduler.spawn.argv.insert(scheduler.spawn.argv.end(), {"--bind", plan.cluster.bind});
+  if (plan.cluster.tls) {
+    scheduler.spawn.argv.insert(scheduler.spawn.argv.end(), {"--tls-cert", plan.cluster.tls->cert, "--tls-key", plan.cluster.tls->key});
+  }
+  scheduler.grace = kSchedulerGrace;
+  DaemonSpec worker;
+  worker.name = "lorry-worker";
+  worker.spawn.argv = {programs + "/lorry-worker", "--home", home, "--address", plan.addresses.worker};
+  if (!plan.devices.empty()) worker.spawn.argv.insert(worker.spawn.argv.end(), {"--devices", plan.devices});
+  worker.grace = kWorkerGrace;
+  std::vector<DaemonSpec> daemons = {std::move(scheduler), std::move(worker)};
+  for (DaemonSpec& daemon : daemons) {
+    daemon.spawn.stdout_path = daemon.spawn.stderr_path = fmt::format("{}/logs/{}.log", home, daemon.name);
+  }
+  return daemons;
+}
+
+// True once the scheduler answers and has a worker.
+bool IsReady(const HomeAddresses& addresses) {
+  Result<SchedulerClientOptions> options = SchedulerClientOptions::ForHome(addresses.home, addresses.client);
+  if (!options.ok()) return false;
+  options->patience = kPollEvery;
+  Result<SchedulerClient> client = SchedulerClient::Connect(std::move(*options));
+  if (!client.ok()) return false;
+  const Result<wire::Pong> pong = client->Ping();
+  return pong.ok() && pong->workers > 0;
+}
+
+void PrintAddresses(Session& session, const HomeAddresses& addresses, std::string_view what) {
+  session.terminal().PrintJson(addresses.ToJson());
+  session.terminal().Print(fmt::format("Lorry {}: {}\n  clients {}\n  workers {}\n  home    {}\n", what, addresses.http, addresses.client, addresses.worker, addresses.home));
+}
+
+// Waits until the daemons answer; ends them again where they do not.
+Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses) {
+  const int64_t deadline = SystemClock().MonotonicMillis() + kReadyWithin.count();
+  while (!IsReady(addresses)) {
+    const bool asked_to_end = supervisor.Step(kPollEvery);
+    if (asked_to_end || supervisor.restarts() > 3 || SystemClock().MonotonicMillis() > deadline) {
+      supervisor.EndAll();
+      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up", fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
+    }
+  }
+  return OkStatus();
+}
+
+Result<int> WatchHome(Session& session, const UpOptions& options) {
+  LORRY_ASSIGN_OR_RETURN(UpPlan plan, MakeUpPlan(session.home(), options));
+  Supervisor supervisor(Daemons(plan));
+  LORRY_TRY(supervisor.Start());
+  LORRY_TRY(AwaitReady(supervisor, plan.addresses));
+  plan.addresses.pid = getpid();
+  plan.addresses.start_ticks = ProcessStartTicks(getpid()).value_or(0);
+  if (const Status written = WriteHomeAddresses(plan.addresses); !written.ok()) {
+    supervisor.EndAll();
+    return written.error();
+  }
+  PrintAddresses(session, plan.addresses, "is up");
+  supervisor.Watch([&](const std::string& line) { session.terminal().Note(fmt::format("{} {}", FormatUtc(SystemClock().Now()), line)); });
+  RemoveHomeAddresses(session.home());
+  return 0;
+}
+
+// Starts `lorry up` once more as a process of its own and waits until the home is up.
+Result<int> Detach(Session& session, const UpOptions& options) {
+  SpawnOptions spawn;
+  spawn.argv = {ProgramDirectory() + "/lorry", "up", "--home", session.home()};
+  if (!options.devices.empty()) spawn.argv.insert(spawn.argv.end(), {"--devices", options.devices});
+  if (options.port != 0) spawn.argv.insert(spawn.argv.end(), {"--port", std::to_string(options.port)});
+  spawn.stdout_path = spawn.stderr_path = session.home() + "/logs/up.log";
+  spawn.die_with_parent = false;
+  LORRY_ASSIGN_OR_RETURN(ChildProcess child, ChildProcess::Start(spawn));
+  for (;;) {
+    if (child.Wait(kPollEvery)) {
+      const Result<std::string> log = ReadFile(spawn.stderr_path, 1 << 20);
+      const std::string text = log.ok() ? *log : "";
+      const size_t line = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;
+      return MakeError(ErrorCode::kUnreachable, "lorry up ended: " + text.substr(line, text.find('\n', line) - line), "the whole log: " + spawn.stderr_path);
+    }
+    if (const auto addresses = ReadHomeAddresses(session.home()); addresses && addresses->pid == child.pid()) {
+      PrintAddresses(session, *addresses, "is up");
+      child.Release();
+      return 0;
+    }
+  }
+}
+
+}  // namespace
+
+Result<int> RunUp(Session& session, const UpOptions& options) {
+  LORRY_TRY(PrepareHome(session.home()));
+  if (const auto running = ReadHomeAddresses(session.home())) {
+    PrintAddresses(session, *running, "is up already");
+    return 0;
+  }
+  if (options.detach) return Detach(session, options);
+  LORRY_ASSIGN_OR_RETURN(const std::optional<HomeLock> lock, HomeLock::TryTake(session.home()));
+  if (!lock) return MakeError(ErrorCode::kConflict, "another `lorry up` is starting in " + session.home(), "wait for it, or end it with lorry down");
+  return WatchHome(session, options);
+}
+
+Result<int> RunDown(Session& session) {
+  const std::optional<HomeAddresses> running = ReadHomeAddresses(session.home());
+  if (!running) {
+    session.terminal().Print("Lorry is not up in " + session.home() + "\n");
+    session.terminal().PrintJson({{"stopped", false}, {"home", session.home()}});
+    return 0;
+  }
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, running->pid, 0));
+  if (process < 0) return ErrnoError("cannot watch process", std::to_string(running->pid));
+  kill(running->pid, SIGTERM);
+  session.terminal().Note("stopping; running jobs write a checkpoint first");
+  pollfd ended = {process, POLLIN, 0};
+  const int patience = static_cast<int>(kWorkerGrace.count() + kSchedulerGrace.count() + 5'000);
+  const bool gone = poll(&ended, 1, patience) == 1;
+  close(process);
+  if (!gone) return MakeError(ErrorCode::kTimeout, fmt::format("process {} did not end", running->pid), "see " + session.home() + "/logs");
+  session.terminal().Print("Lorry is down\n");
+  session.terminal().PrintJson({{"stopped", true}, {"home", session.home()}});
+  return 0;
+}
+
+}  // namespace lorry

@@ -1,0 +1,84 @@
+#include "cli/work_estimate.h"
+
+#include <algorithm>
+
+namespace lorry {
+namespace {
+
+constexpr double kBytesOfAdapterParameter = 16;  // fp32 weight, gradient and two moments
+
+int64_t DivideUp(int64_t a, int64_t b) { return b <= 0 ? 0 : (a + b - 1) / b; }
+
+// Weights of the linear layers that the adapter sits on, and of the adapter itself.
+int64_t AdapterParameters(const AdapterSpec& adapter, const ModelConfig& model) {
+  const bool all = adapter.target_modules == std::vector<std::string>{"all-linear"};
+  int64_t parameters = 0;
+  for (const ExpectedTensor& module : LinearModules(model)) {
+    const bool targeted = all || std::any_of(adapter.target_modules.begin(), adapter.target_modules.end(), [&](const std::string& target) {
+      return module.name == target || module.name.ends_with("." + target);
+    });
+    if (targeted) parameters += adapter.r * (module.shape[0] + module.shape[1]);
+  }
+  return parameters;
+}
+
+int64_t LayerParameters(const ModelConfig& model) {
+  int64_t parameters = 0;
+  for (const ExpectedTensor& module : LinearModules(model)) parameters += module.shape[0] * module.shape[1];
+  return parameters;
+}
+
+// All rows' tokens, from those that were counted.
+int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
+  if (facts.counted_rows == 0) return 0;
+  return static_cast<int64_t>(static_cast<double>(counted) * static_cast<double>(facts.rows) / static_cast<double>(facts.counted_rows));
+}
+
+void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, const InputFacts& facts, WorkEstimate& work) {
+  const TrainingSpec& training = job.training;
+  const int64_t tokens = ScaledTokens(facts, facts.tokens);
+  int64_t steps_per_epoch = 0, tokens_per_step = training.tokens_per_step.value_or(0);
+  if (training.rows_per_micro_batch) {
+    const int64_t rows = *training.rows_per_micro_batch * *training.micro_batches_per_step;
+    steps_per_epoch = DivideUp(facts.rows, rows);
+    tokens_per_step = facts.rows == 0 ? 0 : tokens * rows / facts.rows;
+  } else if (tokens > 0) {
+    steps_per_epoch = DivideUp(tokens, tokens_per_step);
+  }
+  if (training.epochs) work.steps = *training.epochs * steps_per_epoch;
+  if (training.max_steps) work.steps = work.steps == 0 ? *training.max_steps : std::min(work.steps, *training.max_steps);
+  work.tokens = work.steps * tokens_per_step;
+  if (!facts.model || work.tokens == 0) return;
+  const ModelConfig& model = *facts.model;
+  work.adapter_parameters = AdapterParameters(job.adapter, model);
+  const double loss_share = facts.tokens == 0 ? 1 : static_cast<double>(facts.loss_tokens) / static_cast<double>(facts.tokens);
+  const double head = 4.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size) * loss_share;
+  work.flops = static_cast<double>(work.tokens) * (4.0 * static_cast<double>(LayerParameters(model)) + 6.0 * static_cast<double>(work.adapter_parameters) + head);
+  const double bytes_of_weight = training.precision == TrainPrecision::kBf16 ? 2 : 4;
+  const double lane_tokens = static_cast<double>(tokens_per_step) / static_cast<double>(std::max<int64_t>(1, resources.Lanes()));
+  const double activations = lane_tokens * static_cast<double>(model.layers) * static_cast<double>(10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight / 2;
+  const double lanes_of_rank = static_cast<double>(resources.Lanes()) / static_cast<double>(resources.Ranks());
+  work.memory_bytes = static_cast<int64_t>(static_cast<double>(model.ParameterCount()) * bytes_of_weight +
+                                           static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
+}
+
+void EstimateBatch(const BatchSpec& job, const InputFacts& facts, WorkEstimate& work) {
+  work.rows = facts.rows;
+  const int64_t prompt = ScaledTokens(facts, facts.tokens);
+  if (!facts.model || prompt == 0) return;
+  work.tokens = prompt + (facts.rows - facts.faulty_rows) * job.sampling.max_tokens;
+  work.flops = 2.0 * static_cast<double>(facts.model->ParameterCount()) * static_cast<double>(work.tokens);
+  work.memory_bytes = facts.model->ParameterCount() * 2;
+}
+
+}  // namespace
+
+WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts) {
+  WorkEstimate work;
+  if (const FinetuneSpec* finetune = job.finetune()) EstimateFinetune(*finetune, job.resources, facts, work);
+  if (const BatchSpec* batch = job.batch()) EstimateBatch(*batch, facts, work);
+  if (const CommandSpec* command = job.command()) work.elements = command->array;
+  return work;
+}
+
+}  // namespace lorry
