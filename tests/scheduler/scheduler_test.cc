@@ -1,0 +1,201 @@
+// The scheduler over real sockets: keys, submissions that are known again, a scheduler that is gone and back, a worker that speaks the
+// wire by hand.
+#include "scheduler/scheduler.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "base/files.h"
+#include "base/hash.h"
+#include "base/transport/keys.h"
+#include "base/transport/scheduler_client.h"
+#include "tests/scheduler/hand_worker.h"
+
+namespace lorry {
+namespace {
+
+constexpr const char* kNoOp = R"({"kind":"command","name":"no-op","project":"docs","argv":[":"],"array":3,"resources":{"cpus":1}})";
+
+SchedulerOptions OptionsFor(const std::string& home, int client_port = 0, int worker_port = 0) {
+  SchedulerOptions options;
+  options.home = home;
+  options.client_port = client_port;
+  options.worker_port = worker_port;
+  return options;
+}
+
+std::unique_ptr<Scheduler> StartIn(const std::string& home, int client_port = 0, int worker_port = 0) {
+  auto started = Scheduler::Start(OptionsFor(home, client_port, worker_port));
+  if (!started.ok()) FAIL(started.error().Format());
+  return std::move(*started);
+}
+
+int PortOf(const std::string& endpoint) { return std::stoi(endpoint.substr(endpoint.rfind(':') + 1)); }
+
+SchedulerClient ClientOf(Scheduler& scheduler) {
+  return std::move(*SchedulerClient::Connect(*SchedulerClientOptions::ForHome(scheduler.home(), scheduler.client_endpoint())));
+}
+
+TEST_CASE("the same submission is the same run; another job under its id is refused") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  auto first = client.Submit({SubmissionId("s-1"), kNoOp, {}});
+  REQUIRE(first.ok());
+  CHECK_FALSE(first->existing);
+  auto again = client.Submit({SubmissionId("s-1"), kNoOp, {}});
+  REQUIRE(again.ok());
+  CHECK(again->existing);
+  CHECK(again->run == first->run);
+  auto other = client.Submit({SubmissionId("s-1"), R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":4,"resources":{"cpus":1}})", {}});
+  REQUIRE_FALSE(other.ok());
+  CHECK(ExitStatusOf(other.error().code) == 2);
+  CHECK(client.List({})->size() == 1);
+  CHECK(FileExists(home.path() + "/runs/" + first->run.str() + "/job.lock.yaml"));
+}
+
+TEST_CASE("a whole array, element by element, and its events") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  HandWorker worker(home.path(), scheduler->worker_endpoint());
+  worker.Hello(2);
+  const RunId run = client.Submit({SubmissionId("s-1"), kNoOp, {}})->run;
+  const auto grant = worker.Expect<wire::Grant>();
+  CHECK(grant.attempt.run == run);
+  CHECK(grant.devices.size() == 2);
+  CHECK(grant.array == 3);
+  const auto lease = worker.Ask<wire::ElementLease>(wire::ElementsWanted{grant.attempt, 10, {}});
+  REQUIRE(lease.ranges == std::vector<wire::Range>{{0, 3}});
+  wire::ElementReports reports{grant.attempt, {}, {}};
+  for (uint64_t i = 0; i < 3; ++i) {
+    reports.started.push_back({i, Instant(10)});
+    reports.ended.push_back({i, Instant(20), 0});
+  }
+  CHECK(worker.Ask<wire::ElementsCommitted>(reports).done == 3);
+  CHECK(worker.Ask<wire::ElementLease>(wire::ElementsWanted{grant.attempt, 10, {}}).no_more);
+  wire::Finished finished{grant.attempt, EndReason::kDone, {}, {}, 0, {{grant.devices[0], "cpu", UsageClass::kProductive, Instant(10), Instant(20)}}, ""};
+  CHECK(worker.Ask<wire::FinishedAck>(finished).accepted);
+  CHECK_FALSE(worker.Ask<wire::FinishedAck>(finished).accepted);
+
+  auto watched = client.Watch({run, Sequence(0), 3000, 100});
+  REQUIRE(watched.ok());
+  CHECK(watched->ended);
+  CHECK(watched->summary.state == "succeeded");
+  CHECK(watched->events.front().kind == "submitted");
+  CHECK(watched->events.back().kind == "ended");
+  auto shown = nlohmann::json::parse(*client.Show(run));
+  CHECK(shown["attempts"][0]["class_ms"]["productive"] == 10);
+  auto elements = nlohmann::json::parse(*client.Query("run.elements", nlohmann::json{{"run", run.str()}}.dump()));
+  CHECK(elements["elements"].size() == 3);
+  CHECK(elements["elements"][2]["ended_ms"] == 20);
+}
+
+TEST_CASE("a scheduler that is killed and back knows everything that it answered; its worker goes on") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  const int client_port = PortOf(scheduler->client_endpoint());
+  const int worker_port = PortOf(scheduler->worker_endpoint());
+  SchedulerClient client = ClientOf(*scheduler);
+  HandWorker worker(home.path(), scheduler->worker_endpoint());
+  worker.Hello(1);
+  const RunId run = client.Submit({SubmissionId("s-1"), kNoOp, {}})->run;
+  const auto grant = worker.Expect<wire::Grant>();
+  worker.Ask<wire::ElementLease>(wire::ElementsWanted{grant.attempt, 2, {}});
+  worker.Ask<wire::ElementsCommitted>(wire::ElementReports{grant.attempt, {{0, Instant(10)}}, {{0, Instant(11), 0}}});
+
+  scheduler.reset();
+  scheduler = StartIn(home.path(), client_port, worker_port);
+  // The client's next question waits for it; the worker is asked who it is, says what it holds, and is told to stop nothing.
+  CHECK((*client.List({}))[0].state == "running");
+  worker.Say(wire::Heartbeat{});
+  worker.Expect<wire::WhoAreYou>();
+  CHECK(worker.Hello(1, "1", {grant.attempt}).stop.empty());
+  const auto lease = worker.Ask<wire::ElementLease>(wire::ElementsWanted{grant.attempt, 10, {{1, 1}}});
+  CHECK(lease.ranges == std::vector<wire::Range>{{2, 1}});
+  wire::ElementReports rest{grant.attempt, {{1, Instant(12)}, {2, Instant(13)}}, {{1, Instant(13), 0}, {2, Instant(14), 0}}};
+  CHECK(worker.Ask<wire::ElementsCommitted>(rest).done == 3);
+  CHECK(worker.Ask<wire::FinishedAck>(wire::Finished{grant.attempt, EndReason::kDone, {}, {}, 0, {}, ""}).accepted);
+  CHECK(client.Watch({run, Sequence(0), 1000, 1})->summary.state == "succeeded");
+  CHECK(client.Watch({run, Sequence(0), 1000, 1})->summary.attempts == 1);
+}
+
+TEST_CASE("a client with a wrong key is not allowed, one that reaches nobody says so") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  auto options = *SchedulerClientOptions::ForHome(home.path(), scheduler->client_endpoint());
+  options.keys = MakeKeyPair();
+  SchedulerClient stranger = std::move(*SchedulerClient::Connect(options));
+  CHECK(stranger.Ping().error().code == ErrorCode::kNotAllowed);
+  // The client's key does not open the worker port, nor the worker's the client port.
+  auto client_at_worker_port = *SchedulerClientOptions::ForHome(home.path(), scheduler->worker_endpoint());
+  CHECK(std::move(*SchedulerClient::Connect(client_at_worker_port)).Ping().error().code == ErrorCode::kNotAllowed);
+  options.keys = *ReadKeyPair(home.path() + "/keys", "worker");
+  CHECK(std::move(*SchedulerClient::Connect(options)).Ping().error().code == ErrorCode::kNotAllowed);
+  auto nobody = *SchedulerClientOptions::ForHome(home.path(), "tcp://127.0.0.1:9");
+  nobody.patience = Millis(400);
+  CHECK(std::move(*SchedulerClient::Connect(nobody)).Ping().error().code == ErrorCode::kUnreachable);
+}
+
+TEST_CASE("a scheduler without its ZAP handler, on a taken home or on a damaged file does not start") {
+  TempDirectory home;
+  auto without = OptionsFor(home.path());
+  without.start_zap_handler = false;
+  auto refused = Scheduler::Start(std::move(without));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == ErrorCode::kNotAllowed);
+  {
+    auto scheduler = StartIn(home.path());
+    CHECK(Scheduler::Start(OptionsFor(home.path())).error().code == ErrorCode::kConflict);
+  }
+  REQUIRE(WriteFileAtomically(home.path() + "/state.db", "").ok());
+  auto empty = Scheduler::Start(OptionsFor(home.path()));
+  REQUIRE_FALSE(empty.ok());
+  CHECK(empty.error().message == home.path() + "/state.db is empty");
+  unlink((home.path() + "/state.db").c_str());
+  CHECK_FALSE(Scheduler::Start(OptionsFor(home.path())).ok());
+  CHECK_FALSE(FileExists(home.path() + "/state.db"));
+}
+
+TEST_CASE("blobs come in pieces, go on where they stopped, and are what they are named by") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  TempDirectory files;
+  std::string bytes;
+  for (int i = 0; i < 700000; ++i) bytes += std::to_string(i);
+  REQUIRE(WriteFileAtomically(files.path() + "/a", bytes).ok());
+  const Digest digest = Sha256Of(bytes);
+  CHECK(client.HasBlobs({digest})->at(0) == false);
+  auto first = scheduler->Call<wire::BlobStored>(wire::PutBlob{digest, bytes.size(), 0, bytes.substr(0, 1000)});
+  CHECK(first->next_offset == 1000);
+  REQUIRE(client.PutFile(files.path() + "/a", digest).ok());
+  CHECK(client.HasBlobs({digest})->at(0) == true);
+  REQUIRE(client.GetFile(digest, files.path() + "/b").ok());
+  CHECK(*ReadFile(files.path() + "/b") == bytes);
+  auto lie = client.PutFile(files.path() + "/a", Sha256Of("something else"));
+  REQUIRE_FALSE(lie.ok());
+  CHECK(lie.error().code == ErrorCode::kData);
+  CHECK(client.GetFile(Sha256Of("nothing"), files.path() + "/c").error().code == ErrorCode::kNotFound);
+}
+
+TEST_CASE("what is not there, not known or not possible is said in words") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  CHECK(client.Show(RunId("r-none")).error().code == ErrorCode::kNotFound);
+  CHECK(client.Query("no.such", "{}").error().code == ErrorCode::kUnsupported);
+  auto gpu = client.Submit({SubmissionId("s-1"), "{", {}});
+  REQUIRE_FALSE(gpu.ok());
+  HandWorker worker(home.path(), scheduler->worker_endpoint());
+  worker.Hello(2);
+  auto large = client.Submit({SubmissionId("s-2"), R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":1,"resources":{"cpus":8}})", {}});
+  REQUIRE_FALSE(large.ok());
+  CHECK(large.error().Format() == "resources.cpus: 8 asked for, the largest worker has 2; ask for at most 2");
+  auto workers = nlohmann::json::parse(*client.Query("worker.list", "{}"));
+  CHECK(workers["workers"][0]["devices"].size() == 2);
+}
+
+}  // namespace
+}  // namespace lorry
