@@ -1,0 +1,105 @@
+#include "web/access.h"
+
+#include <openssl/rand.h>
+
+#include <array>
+
+#include "base/hash.h"
+#include "base/json.h"
+
+namespace lorry {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<std::pair<Role, const char*>, 5> kRoles = {{{Role::kAdmin, "admin"},
+                                                                {Role::kEngineer, "engineer"},
+                                                                {Role::kFinance, "finance"},
+                                                                {Role::kServing, "serving"},
+                                                                {Role::kViewer, "viewer"}}};
+
+constexpr const char* kSchema = R"sql(
+CREATE TABLE web_token(
+  id TEXT PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, role TEXT NOT NULL, note TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT;
+)sql";
+
+std::string RandomHex(size_t bytes) {
+  std::string raw(bytes, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(raw.data()), static_cast<int>(bytes)) != 1) std::abort();  // no randomness, no tokens
+  return ToHex(raw);
+}
+
+Result<std::string> CreateToken(Database& db, const std::string& text, Instant now) {
+  LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
+  LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(wish.value("role", "")));
+  const std::string id = "t-" + RandomHex(4);
+  const std::string token = "lorry_" + RandomHex(20);
+  LORRY_TRY(db.Run("INSERT INTO web_token(id, sha256, role, note, created_ms) VALUES(?, ?, ?, ?, ?)", id, Sha256Of(token), std::string(RoleName(role)),
+                   wish.value("note", ""), now));
+  return json{{"id", id}, {"role", RoleName(role)}, {"token", token}}.dump();
+}
+
+Result<std::string> ListTokens(Database& db, const std::string&) {
+  json tokens = json::array();
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT id, role, note, created_ms FROM web_token WHERE revoked_ms IS NULL ORDER BY created_ms, id"));
+  for (;;) {
+    LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
+    if (!more) break;
+    tokens.push_back({{"id", rows.Text(0)}, {"role", rows.Text(1)}, {"note", rows.Text(2)}, {"created", FormatUtc(rows.Time(3))}});
+  }
+  return json{{"tokens", std::move(tokens)}}.dump();
+}
+
+Result<std::string> RevokeToken(Database& db, const std::string& text, Instant now) {
+  LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
+  const std::string id = wish.value("id", "");
+  LORRY_TRY(db.Run("UPDATE web_token SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL", now, id));
+  if (db.changes() == 0) return MakeError(ErrorCode::kNotFound, fmt::format("no token {}", id), "lorry token list prints them");
+  return json{{"id", id}, {"revoked", true}}.dump();
+}
+
+}  // namespace
+
+const char* RoleName(Role role) {
+  for (const auto& [candidate, name] : kRoles) {
+    if (candidate == role) return name;
+  }
+  return "viewer";
+}
+
+Result<Role> ParseRole(std::string_view name) {
+  for (const auto& [role, candidate] : kRoles) {
+    if (name == candidate) return role;
+  }
+  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" is not a role", name), "roles are admin, engineer, finance, serving, viewer");
+}
+
+std::vector<Migration> AccessMigrations() { return {{"web", 1, kSchema}}; }
+
+void AddTokenQueries(QueryTable* table) {
+  table->write["token.create"] = CreateToken;
+  table->read["token.list"] = ListTokens;
+  table->write["token.revoke"] = RevokeToken;
+}
+
+Result<bool> AnyTokenExists(Database& db) {
+  LORRY_ASSIGN_OR_RETURN(const auto count, db.AskInteger("SELECT COUNT(*) FROM web_token WHERE revoked_ms IS NULL"));
+  return count.value_or(0) > 0;
+}
+
+Result<Access> AccessOf(Database& db, const HttpRequest& request, bool open_to_loopback) {
+  LORRY_ASSIGN_OR_RETURN(const bool tokens, AnyTokenExists(db));
+  if (!tokens && open_to_loopback && request.from_loopback) return Access{true, Role::kAdmin, ""};
+  const std::string header = request.Header("authorization");
+  if (header.rfind("Bearer ", 0) != 0) {
+    if (open_to_loopback && request.from_loopback) return Access{};  // a stranger: public names only
+    return MakeError(ErrorCode::kNotAllowed, "a token is needed", "send it as \"Authorization: Bearer TOKEN\"; lorry token create makes one");
+  }
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT id, role FROM web_token WHERE sha256 = ? AND revoked_ms IS NULL", Sha256Of(header.substr(7))));
+  LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
+  if (!found) return MakeError(ErrorCode::kNotAllowed, "the token is not valid", "lorry token list prints those that are");
+  LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(rows.Text(1)));
+  return Access{true, role, rows.Text(0)};
+}
+
+}  // namespace lorry

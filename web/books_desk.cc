@@ -1,0 +1,155 @@
+#include "web/books_desk.h"
+
+#include "base/files.h"
+#include "base/json.h"
+#include "configs/price_list.h"
+#include "ledger/books.h"
+#include "ledger/estimate.h"
+
+namespace lorry {
+namespace {
+
+using nlohmann::json;
+
+// A job's limits.max_cost_usd; nullopt where it has none.
+Result<std::optional<Dollars>> CostLimitOf(const Run& run) {
+  LORRY_ASSIGN_OR_RETURN(const json job, ParseJson(run.spec.job_json));
+  const json limits = job.value("limits", json::object());
+  if (!limits.is_object() || !limits.contains("max_cost_usd") || limits["max_cost_usd"].is_null()) return std::optional<Dollars>();
+  const json& limit = limits["max_cost_usd"];
+  LORRY_ASSIGN_OR_RETURN(const Dollars dollars, ParseDollars(limit.is_string() ? limit.get<std::string>() : limit.dump()));
+  return std::optional<Dollars>(dollars);
+}
+
+AttemptUsage UsageOf(const RunId& run, AttemptNumber attempt, const std::vector<wire::Span>& spans) {
+  AttemptUsage usage{run, attempt, {}};
+  for (const wire::Span& span : spans) {
+    UsageSpan one;
+    one.device = span.device;
+    one.device_kind = span.device_kind;
+    one.usage_class = span.usage_class;
+    one.t0 = span.t0;
+    one.t1 = span.t1;
+    usage.spans.push_back(std::move(one));
+  }
+  return usage;
+}
+
+class Books final : public BooksPort {
+ public:
+  Status Post(Database& db, const Run& run, const PostingWish& wish, Instant now) override {
+    LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
+    const RunAccount account{run.spec.id, run.spec.name, run.spec.team, run.spec.project.str(), run.spec.model, run.spec.kind};
+    const auto cost = PostUsage(db, prices, account, UsageOf(wish.run, wish.attempt, wish.spans), now);
+    return cost.ok() ? OkStatus() : Status(cost.error());
+  }
+
+  // A run on a kind of device without a price is refused before it starts.
+  Result<std::string> Quote(Database& db, const RunSpec& run, bool, Instant now) override {
+    const std::string kind = run.needs.gpu ? run.needs.kind : "cpu";
+    if (kind.empty()) return json{{"devices", run.needs.count}}.dump();
+    LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
+    const PriceRow* row = prices.PriceAt(kind, kStandardPricing, now, now);
+    if (row == nullptr) {
+      Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind), "add it to prices.yaml in the home and run lorry up again");
+      error.key = "resources";
+      return error;
+    }
+    return json{{"devices", run.needs.count}, {"device_kind", kind}, {"usd_per_hour", ToString(row->unit_price)}, {"price_id", row->id.value()}}.dump();
+  }
+
+  Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
+    LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> limit, CostLimitOf(run));
+    if (!limit) return false;
+    LORRY_ASSIGN_OR_RETURN(Dollars spent, RunCost(db, run.spec.id));
+    LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
+    const Instant now = SystemClock().Now();
+    LORRY_ASSIGN_OR_RETURN(const std::vector<UsageSlice> slices, CutIntoSlices(UsageOf(run.spec.id, AttemptNumber(run.attempts), running), prices, now));
+    for (const UsageSlice& slice : slices) spent += slice.Cost();
+    return spent >= *limit;
+  }
+};
+
+Result<std::optional<Instant>> TimeOf(const json& query, const char* key) {
+  const json value = query.value(key, json());
+  if (!value.is_string() || value.get<std::string>().empty()) return std::optional<Instant>();
+  LORRY_ASSIGN_OR_RETURN(const Instant instant, ParseUtc(value.get<std::string>()));
+  return std::optional<Instant>(instant);
+}
+
+Result<std::string> ReportQuery(Database& db, const std::string& text) {
+  LORRY_ASSIGN_OR_RETURN(const json query, ParseJson(text));
+  CostQuery cost;
+  LORRY_ASSIGN_OR_RETURN(cost.by, ParseCostGrouping(query.value("by", json()).is_string() ? query["by"].get<std::string>() : "run"));
+  if (query.value("run", json()).is_string() && !query["run"].get<std::string>().empty()) cost.run = RunId(query["run"].get<std::string>());
+  LORRY_ASSIGN_OR_RETURN(cost.from, TimeOf(query, "from"));
+  LORRY_ASSIGN_OR_RETURN(cost.to, TimeOf(query, "to"));
+  LORRY_ASSIGN_OR_RETURN(const CostReport report, ReportCosts(db, cost));
+  return CostReportJson(report).dump();
+}
+
+json PriceJson(const PriceRow& row) {
+  return {{"id", row.id.value()}, {"device", row.device_kind}, {"category", row.category}, {"usd_per_hour", ToString(row.unit_price)},
+          {"from", FormatUtc(row.valid_from)}, {"until", row.valid_to ? json(FormatUtc(*row.valid_to)) : json()}, {"source", row.source},
+          {"recorded", FormatUtc(row.recorded_at)}};
+}
+
+Result<std::string> PriceHistory(Database& db, const std::string&) {
+  LORRY_ASSIGN_OR_RETURN(const PriceBook book, LoadPriceBook(db));
+  json prices = json::array();
+  for (const PriceRow& row : book.rows()) prices.push_back(PriceJson(row));
+  return json{{"prices", std::move(prices)}}.dump();
+}
+
+Result<std::string> PricesNow(Database& db, const std::string&) {
+  LORRY_ASSIGN_OR_RETURN(const PriceBook book, LoadPriceBook(db));
+  const Instant now = SystemClock().Now();
+  json prices = json::array();
+  for (const PriceRow& row : book.rows()) {
+    if (book.PriceAt(row.device_kind, row.category, now, now) == &row) prices.push_back(PriceJson(row));
+  }
+  return json{{"prices", std::move(prices)}}.dump();
+}
+
+// {text, file}: a whole prices.yaml.
+Result<std::string> RecordQuery(Database& db, const std::string& text, Instant now) {
+  LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<ListedPrice> listed, ParsePriceList(wish.value("text", ""), wish.value("file", "prices.yaml")));
+  std::vector<PriceRow> rows;
+  for (const ListedPrice& price : listed) {
+    PriceRow row;
+    row.device_kind = price.device_kind;
+    row.category = price.category;
+    row.unit_price = price.usd_per_hour;
+    row.valid_from = price.from;
+    row.valid_to = price.until;
+    row.source = price.source;
+    rows.push_back(std::move(row));
+  }
+  LORRY_ASSIGN_OR_RETURN(PriceBook book, LoadPriceBook(db));
+  LORRY_ASSIGN_OR_RETURN(const int added, RecordPrices(db, &book, rows, now));
+  return json{{"added", added}}.dump();
+}
+
+}  // namespace
+
+std::unique_ptr<BooksPort> MakeBooksPort() { return std::make_unique<Books>(); }
+
+void AddBooksQueries(QueryTable* table) {
+  table->read["cost.report"] = ReportQuery;
+  table->read["price.list"] = PricesNow;
+  table->read["price.history"] = PriceHistory;
+  table->write["price.record"] = RecordQuery;
+}
+
+Result<int> TakePrices(Scheduler& scheduler) {
+  const std::string path = scheduler.home() + "/prices.yaml";
+  if (!FileExists(path)) return 0;
+  LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
+  const json wish{{"text", text}, {"file", path}};
+  LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply, scheduler.Call<wire::JsonReply>(wire::Query{"price.record", wish.dump(), ""}));
+  LORRY_ASSIGN_OR_RETURN(const json answer, ParseJson(reply.json));
+  return answer.value("added", 0);
+}
+
+}  // namespace lorry

@@ -1,0 +1,73 @@
+#include "web/daemon.h"
+
+#include <spdlog/spdlog.h>
+
+#include "base/files.h"
+#include "ledger/books.h"
+#include "web/access.h"
+#include "web/books_desk.h"
+
+namespace lorry {
+namespace {
+
+bool IsLoopbackAddress(const std::string& address) { return address.rfind("127.", 0) == 0; }
+
+SchedulerOptions SchedulerOptionsOf(const DaemonOptions& options) {
+  SchedulerOptions scheduler;
+  scheduler.home = options.home;
+  scheduler.bind_address = options.bind_address;
+  scheduler.client_port = options.client_port;
+  scheduler.worker_port = options.worker_port;
+  for (const auto& migrations : {LedgerMigrations(), AccessMigrations()}) {
+    scheduler.migrations.insert(scheduler.migrations.end(), migrations.begin(), migrations.end());
+  }
+  scheduler.books = MakeBooksPort();
+  AddBooksQueries(&scheduler.queries);
+  AddTokenQueries(&scheduler.queries);
+  return scheduler;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& options) {
+  std::unique_ptr<Daemon> daemon(new Daemon());
+  LORRY_ASSIGN_OR_RETURN(daemon->scheduler_, Scheduler::Start(SchedulerOptionsOf(options)));
+  LORRY_ASSIGN_OR_RETURN(const int prices, TakePrices(*daemon->scheduler_));
+  if (prices > 0) spdlog::info("{} new prices are on the books", prices);
+  LORRY_TRY(daemon->Serve(options));
+  spdlog::info("pages at port {}, clients at {}, workers at {}", daemon->http_port(), daemon->scheduler_->client_endpoint(),
+               daemon->scheduler_->worker_endpoint());
+  return daemon;
+}
+
+Status Daemon::Serve(const DaemonOptions& options) {
+  const bool loopback = IsLoopbackAddress(options.bind_address);
+  HttpServerOptions http;
+  http.bind_address = options.bind_address;
+  http.port = options.http_port;
+  if (options.tls_certificate_file.empty() != options.tls_key_file.empty()) {
+    return MakeError(ErrorCode::kUsage, "--tls-cert and --tls-key belong together");
+  }
+  if (!options.tls_certificate_file.empty()) {
+    LORRY_ASSIGN_OR_RETURN(http.tls_certificate, ReadFile(options.tls_certificate_file, 1 << 20));
+    LORRY_ASSIGN_OR_RETURN(http.tls_key, ReadFile(options.tls_key_file, 1 << 20));
+  }
+  if (!loopback) {
+    LORRY_ASSIGN_OR_RETURN(Reader reader, scheduler_->store().Read());
+    LORRY_ASSIGN_OR_RETURN(const bool tokens, AnyTokenExists(reader.db()));
+    if (!tokens || http.tls_certificate.empty()) {
+      return MakeError(ErrorCode::kNotAllowed, fmt::format("beyond loopback ({}) the pages need TLS and at least one token", options.bind_address),
+                       "start it on 127.0.0.1, run lorry token create --role admin, and give --tls-cert and --tls-key");
+    }
+  }
+  site_ = std::make_unique<Site>(scheduler_.get(), loopback);
+  LORRY_ASSIGN_OR_RETURN(server_, HttpServer::Start(http, [site = site_.get()](const HttpRequest& request) { return site->Handle(request); }));
+  return OkStatus();
+}
+
+Daemon::~Daemon() {
+  server_.reset();
+  if (scheduler_ != nullptr) scheduler_->Stop();
+}
+
+}  // namespace lorry

@@ -1,0 +1,218 @@
+// The pages themselves: what a person sees at /, /runs/RUN, /cost, /registry and /workers.
+#include "base/json.h"
+#include "base/money.h"
+#include "web/html.h"
+#include "web/site.h"
+
+namespace lorry {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint32_t kLogTailBytes = 16 << 10;
+
+std::string TextOf(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return "";
+  return found->is_string() ? found->get<std::string>() : found->dump();
+}
+
+// "2026-11-21T16:40:21.123Z" -> "2026-11-21 16:40:21"
+std::string ShortTime(const std::string& utc) { return utc.size() < 19 ? utc : utc.substr(0, 10) + " " + utc.substr(11, 8); }
+std::string ShortTime(Instant at) { return at.millis() == 0 ? "" : ShortTime(FormatUtc(at)); }
+
+// Dollars as reports show them: six decimals.
+std::string SixDecimals(const std::string& usd) {
+  const auto amount = ParseDollars(usd);
+  return amount.ok() ? "$" + ToRoundedString(*amount, 6) : usd;
+}
+
+std::string DeviceHours(int64_t device_ms) { return fmt::format("{:.4f}", static_cast<double>(device_ms) / 3.6e6); }
+
+// Draws loss over steps, or rows a minute; with the colours of the page. No data, no chart.
+constexpr std::string_view kChartScript = R"js(
+<script src="/static/chart.js"></script><script>
+const css=getComputedStyle(document.documentElement),ink=css.getPropertyValue('--soft'),line=css.getPropertyValue('--line');let chart;
+async function draw(){const text=await(await fetch('/v1/runs/'+RUN+'/metrics')).text();const loss=[],held=[],rows=[];
+for(const raw of text.split('\n')){if(!raw)continue;let m;try{m=JSON.parse(raw)}catch{continue}
+if(m.t==='step')loss.push({x:m.step,y:m.loss});else if(m.t==='eval')held.push({x:m.step,y:m.loss});
+else if(m.t==='progress'&&m.rows_per_minute!==undefined)rows.push({x:m.done,y:m.rows_per_minute});}
+const sets=[];if(loss.length)sets.push({label:'training loss',data:loss,borderColor:css.getPropertyValue('--accent'),pointRadius:0,borderWidth:1.5});
+if(held.length)sets.push({label:'held-out loss',data:held,borderColor:css.getPropertyValue('--good'),pointRadius:3,borderWidth:1.5});
+if(rows.length)sets.push({label:'rows a minute',data:rows,borderColor:css.getPropertyValue('--accent'),pointRadius:0,borderWidth:1.5});
+document.getElementById('curve').hidden=!sets.length;if(!sets.length)return;
+if(chart){chart.data.datasets=sets;chart.update('none');return}
+chart=new Chart(document.getElementById('chart'),{type:'line',data:{datasets:sets},options:{animation:false,maintainAspectRatio:false,parsing:false,
+scales:{x:{type:'linear',ticks:{color:ink},grid:{color:line}},y:{ticks:{color:ink},grid:{color:line}}},plugins:{legend:{labels:{color:ink}}}}})}
+draw();if(LIVE)setTimeout(()=>location.reload(),5000);
+</script>)js";
+
+std::string CostTable(const json& report, const std::string& by) {
+  HtmlTable table({by, "device-hours", "dollars"}, {1, 2});
+  for (const json& row : report.value("rows", json::array())) {
+    std::string name;
+    for (const char* key : {"run", "attempt", "team", "project", "model", "device", "kind", "class", "month"}) {
+      if (row.contains(key)) name += (name.empty() ? "" : " / ") + TextOf(row, key);
+    }
+    const bool is_run = by == "run" && row.contains("run");
+    table.Row({is_run ? Link("/runs/" + TextOf(row, "run"), name) : Html(name.empty() ? "(none)" : name), DeviceHours(row.value("device_ms", int64_t{0})),
+               SixDecimals(TextOf(row, "usd"))});
+  }
+  return table.str() + fmt::format("<p>Total {} <span class=\"soft\">({} exactly)</span></p>", SixDecimals(TextOf(report, "total_usd")),
+                                   Html(TextOf(report, "total_usd")));
+}
+
+std::string RunFacts(const json& run) {
+  std::string facts = "<dl>";
+  const auto fact = [&](const char* label, const std::string& html) {
+    if (!html.empty()) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", label, html);
+  };
+  fact("state", StateBadge(TextOf(run, "state")) + (TextOf(run, "reason").empty() ? "" : " (" + Html(TextOf(run, "reason")) + ")"));
+  fact("progress", ProgressBar(run.value("done", uint64_t{0}), run.value("total", uint64_t{0})));
+  fact("", Html(TextOf(run, "detail")));
+  fact("name", Html(TextOf(run, "name")));
+  fact("project", Html(TextOf(run, "project")));
+  fact("kind", Html(TextOf(run, "kind")));
+  fact("model", Html(TextOf(run, "model")));
+  fact("submitted", ShortTime(TextOf(run, "submitted")));
+  fact("started", ShortTime(TextOf(run, "started")));
+  fact("ended", ShortTime(TextOf(run, "ended")));
+  return facts + "</dl>";
+}
+
+std::string AttemptsTable(const json& run) {
+  HtmlTable table({"attempt", "worker", "devices", "granted", "ended", "reason"}, {0});
+  for (const json& attempt : run.value("attempts", json::array())) {
+    std::string devices;
+    for (const json& device : attempt.value("devices", json::array())) devices += (devices.empty() ? "" : ", ") + device.get<std::string>();
+    table.Row({TextOf(attempt, "attempt"), Html(TextOf(attempt, "worker")), Html(devices), ShortTime(TextOf(attempt, "granted")),
+               ShortTime(TextOf(attempt, "ended")), Html(TextOf(attempt, "reason"))});
+  }
+  return table.empty() ? "" : "<h2>Attempts</h2>" + table.str();
+}
+
+}  // namespace
+
+HttpResponse Site::RunsPage() const {
+  const auto list = scheduler_->Call<wire::RunList>(wire::ListRuns{.all = true, .project = "", .limit = 200});
+  if (!list.ok()) return ErrorResponse(list.error(), false);
+  HtmlTable table({"run", "name", "project", "kind", "state", "progress", "submitted"});
+  for (const wire::RunSummary& s : list->runs) {
+    table.Row({Link("/runs/" + s.run.str(), s.run.str()), Html(s.name), Html(s.project.str()), Html(s.kind),
+               StateBadge(s.state) + (s.reason.empty() || s.reason == s.state ? "" : " <span class=\"soft\">" + Html(s.reason) + "</span>"),
+               ProgressBar(s.done, s.total), ShortTime(s.submitted)});
+  }
+  return HtmlResponse(Page("Runs", "runs", "<h1>Runs</h1>" + (table.empty() ? "<p>No run yet. <code>lorry submit JOB.yaml</code> makes one.</p>" : table.str())));
+}
+
+HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
+  const auto shown = Show(id);
+  if (!shown.ok()) return ErrorResponse(shown.error(), false);
+  const auto run = ParseJson(*shown);
+  if (!run.ok()) return ErrorResponse(run.error(), false);
+  std::string body = fmt::format("<h1>{}</h1>", Html(id)) + RunFacts(*run);
+  const std::string state = TextOf(*run, "state");
+  if (access.MayReadJobContent()) {
+    body += "<div id=\"curve\" hidden><h2>Curve</h2><div class=\"chart\"><canvas id=\"chart\"></canvas></div></div>";
+    body += fmt::format("<script>const RUN={},LIVE={};</script>", json(id).dump(), state == "running" || state == "queued" ? "true" : "false");
+    body += kChartScript;
+  }
+  body += AttemptsTable(*run);
+  if (access.MayReadCosts()) {
+    for (const char* by : {"class", "attempt"}) {
+      if (const auto cost = Ask("cost.report", json{{"by", by}, {"run", id}}.dump()); cost.ok()) {
+        body += fmt::format("<h2>Cost by {}</h2>", by) + CostTable(json::parse(*cost), by);
+      }
+    }
+  }
+  if (access.MayReadJobContent()) {
+    const std::string last = run->value("attempts", json::array()).empty() ? "" : TextOf(run->at("attempts").back(), "attempt");
+    wire::ReadLog wish;
+    wish.run = RunId(id);
+    wish.max_bytes = 1 << 20;
+    if (const auto log = scheduler_->Call<wire::LogPiece>(wish); log.ok() && !log->bytes.empty()) {
+      const size_t from = log->bytes.size() > kLogTailBytes ? log->bytes.size() - kLogTailBytes : 0;
+      body += fmt::format("<h2>Log of attempt {}, rank 0</h2><pre>{}</pre>", Html(last), Html(log->bytes.substr(from)));
+    }
+    body += "<h2>Job</h2><pre>" + Html(run->value("job", json()).dump(2)) + "</pre>";
+  }
+  return HtmlResponse(Page(id, "runs", body));
+}
+
+HttpResponse Site::CostPage(const HttpRequest& request) const {
+  std::string by = request.Parameter("by");
+  if (by.empty()) by = "run";
+  json query{{"by", by}};
+  for (const char* name : {"from", "to"}) {
+    if (const std::string value = request.Parameter(name); !value.empty()) query[name] = value;
+  }
+  const auto cost = Ask("cost.report", query.dump());
+  if (!cost.ok()) return ErrorResponse(cost.error(), false);
+  std::string menu;
+  for (const char* group : {"run", "attempt", "team", "project", "model", "device", "kind", "class", "month"}) {
+    menu += by == group ? fmt::format("<b>{}</b> ", group) : Link(fmt::format("/cost?by={}", group), group) + " ";
+  }
+  return HtmlResponse(Page("Costs", "cost", "<h1>Costs</h1><p>by " + menu + "</p>" + CostTable(json::parse(*cost), by)));
+}
+
+HttpResponse Site::RegistryPage() const {
+  std::string body = "<h1>Registry</h1>";
+  for (const char* kind : {"model", "adapter"}) {
+    const auto list = Ask("registry.list", json{{"kind", kind}}.dump());
+    if (!list.ok()) return ErrorResponse(list.error(), false);
+    HtmlTable table({"name", "versions", "aliases"}, {1});
+    const json parsed = json::parse(*list);
+    for (const json& item : parsed.value("items", json::array())) {
+      std::string aliases;
+      for (const auto& [alias, version] : item.value("aliases", json::object()).items()) {
+        aliases += (aliases.empty() ? "" : ", ") + alias + " = " + (version.is_string() ? version.get<std::string>() : version.dump());
+      }
+      const std::string name = TextOf(item, "name");
+      const json versions = item.value("versions", json());
+      table.Row({Link("/registry/" + name, name), versions.is_array() ? std::to_string(versions.size()) : TextOf(item, "versions"), Html(aliases)});
+    }
+    body += fmt::format("<h2>{}s</h2>", kind) + (table.empty() ? "<p class=\"soft\">none yet</p>" : table.str());
+  }
+  return HtmlResponse(Page("Registry", "registry", body));
+}
+
+HttpResponse Site::RegistryNamePage(const std::string& name) const {
+  auto shown = Ask("registry.show", json{{"kind", "adapter"}, {"name", name}}.dump());
+  if (!shown.ok()) shown = Ask("registry.show", json{{"kind", "model"}, {"name", name}}.dump());
+  if (!shown.ok()) return ErrorResponse(shown.error(), false);
+  const json item = json::parse(*shown);
+  std::string body = fmt::format("<h1>{}</h1>", Html(name));
+  HtmlTable table({"version", "digest", "base", "run", "created", "dollars"}, {5});
+  for (const json& version : item.value("versions", json::array())) {
+    const std::string run = TextOf(version, "run");
+    table.Row({Html(TextOf(version, "version")), Html(TextOf(version, "digest").substr(0, 16)), Html(TextOf(version, "base")),
+               run.empty() ? "" : Link("/runs/" + run, run), ShortTime(TextOf(version, "created")), Html(TextOf(version, "cost_usd"))});
+  }
+  body += table.str() + "<h2>Aliases</h2>";
+  HtmlTable aliases({"alias", "version"});
+  for (const auto& [alias, version] : item.value("aliases", json::object()).items()) {
+    aliases.Row({Html(alias), Html(version.is_string() ? version.get<std::string>() : version.dump())});
+  }
+  body += aliases.empty() ? "<p class=\"soft\">none</p>" : aliases.str();
+  body += fmt::format("<h2>Use it</h2><pre>HF_ENDPOINT=http://THIS-ADDRESS python3 -c \"from huggingface_hub import snapshot_download; "
+                      "print(snapshot_download('{}'))\"</pre>", Html(name));
+  return HtmlResponse(Page(name, "registry", body));
+}
+
+HttpResponse Site::WorkersPage() const {
+  const auto list = Ask("worker.list", "{}");
+  if (!list.ok()) return ErrorResponse(list.error(), false);
+  std::string body = "<h1>Workers</h1>";
+  HtmlTable table({"worker", "state", "device", "kind", "use", "run"});
+  const json parsed = json::parse(*list);
+  for (const json& worker : parsed.value("workers", json::array())) {
+    for (const json& device : worker.value("devices", json::array())) {
+      const std::string run = TextOf(device, "run");
+      table.Row({Html(TextOf(worker, "worker")), Html(TextOf(worker, "state")), Html(TextOf(device, "device")), Html(TextOf(device, "kind")),
+                 Html(TextOf(device, "state")), run.empty() ? "" : Link("/runs/" + run, run)});
+    }
+  }
+  return HtmlResponse(Page("Workers", "workers", body + (table.empty() ? "<p>No worker has come yet.</p>" : table.str())));
+}
+
+}  // namespace lorry
