@@ -1,0 +1,103 @@
+#include "registry/registry_queries.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tests/registry/registry_fixture.h"
+
+namespace lorry {
+namespace {
+
+using Json = nlohmann::json;
+
+// Asks as lorryd does: writers in a transaction that is committed only where the answer is good.
+class Desk {
+ public:
+  explicit Desk(RegistryFixture* registry) : registry_(registry), queries_(RegistryQueries(registry->blobs())) {}
+
+  Result<Json> Try(const std::string& name, const Json& question) {
+    for (const RegistryQuery& query : queries_) {
+      if (query.name != name) continue;
+      Result<Transaction> transaction = registry_->store().Begin();
+      Result<std::string> answer = query.answer(transaction->db(), question.dump(), registry_->now);
+      if (!answer.ok()) return std::move(answer).error();
+      LORRY_TRY(transaction->Commit());
+      return Json::parse(*answer);
+    }
+    return MakeError(ErrorCode::kInternal, "no such query");
+  }
+  Json Ask(const std::string& name, const Json& question) {
+    Result<Json> answer = Try(name, question);
+    if (!answer.ok()) FAIL(name << ": " << answer.error().Format());
+    return *answer;
+  }
+
+ private:
+  RegistryFixture* registry_;
+  std::vector<RegistryQuery> queries_;
+};
+
+Json FilesJson(const std::vector<BlobEntry>& files) {
+  Json json = Json::array();
+  for (const BlobEntry& file : files) json.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  return json;
+}
+
+TEST_CASE("a life in the registry, by its questions") {
+  const TempDirectory home;
+  RegistryFixture registry(home.path());
+  Desk desk(&registry);
+  const Json model = desk.Ask("registry.import", {{"kind", "model"}, {"name", "m"}, {"files", FilesJson(registry.ModelFiles(1))}, {"alias", "prod"}});
+  CHECK(model["reference"] == "library/m@v1");
+  CHECK(model["existing"] == false);
+  const Json adapter = desk.Ask("registry.import", {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m@prod"}, {"files", FilesJson(registry.AdapterFiles(1))}});
+  desk.Ask("registry.import", {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m"}, {"files", FilesJson(registry.AdapterFiles(2))}});
+
+  CHECK(desk.Ask("registry.list", {{"kind", "model"}})["items"][0]["aliases"] == Json{{"prod", "v1"}});
+  const Json shown = desk.Ask("registry.show", {{"kind", "adapter"}, {"name", "acme/a"}});
+  CHECK(shown["versions"].size() == 2);
+  CHECK(shown["versions"][0]["base"] == "library/m@v1");
+  CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v2");
+  CHECK(desk.Ask("registry.alias", {{"name", "acme/a"}, {"alias", "prod"}, {"version", "v1"}, {"reason", "safe"}})["previous"] == nullptr);
+  CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v1");
+  CHECK(desk.Ask("registry.alias_at", {{"name", "acme/a"}, {"alias", "prod"}, {"at", "2030-01-01"}})["reason"] == "safe");
+  CHECK(desk.Ask("registry.verify", {{"reference", "acme/a@v1"}})["whole"] == true);
+  const Json lineage = desk.Ask("registry.lineage", {{"reference", "acme/a@v1"}});
+  CHECK(lineage["parents"][0]["reference"] == "library/m@v1");
+  CHECK(lineage["digest"] == adapter["digest"]);
+  const Json diff = desk.Ask("registry.diff", {{"from", "acme/a@v1"}, {"to", "acme/a@v2"}});
+  CHECK(diff["files"].size() == 1);
+  CHECK(diff["files"][0]["path"] == "adapter_model.safetensors");
+  CHECK(desk.Ask("registry.remove", {{"reference", "acme/a@v2"}})["removed"] == true);
+  CHECK(desk.Try("registry.remove", {{"reference", "acme/a@v1"}}).error().code == ErrorCode::kConflict);
+}
+
+TEST_CASE("a question that is not one is refused by its key") {
+  const TempDirectory home;
+  RegistryFixture registry(home.path());
+  Desk desk(&registry);
+  CHECK(desk.Try("registry.show", Json::object()).error().key == "name");
+  CHECK(desk.Try("registry.show", {{"name", 3}}).error().key == "name");
+  CHECK(desk.Try("registry.import", {{"kind", "model"}, {"name", "m"}, {"files", {1}}}).error().key == "files");
+  CHECK(desk.Try("registry.import", {{"kind", "tree"}, {"name", "m"}}).error().code == ErrorCode::kUsage);
+  CHECK(desk.Try("registry.alias", {{"name", "m"}, {"alias", "prod"}, {"version", "3"}}).error().key == "version");
+  CHECK(desk.Try("registry.list", Json::array()).error().code == ErrorCode::kUsage);
+  CHECK(desk.Try("registry.resolve", {{"reference", "m"}}).error().code == ErrorCode::kNotFound);
+}
+
+TEST_CASE("a damaged file is named by verify") {
+  const TempDirectory home;
+  RegistryFixture registry(home.path());
+  Desk desk(&registry);
+  const Published model = registry.Model("m", 1);
+  const std::string path = registry.blobs().PathOf(model.entry.manifest.Find("model.safetensors")->digest);
+  REQUIRE(RemoveTree(path).ok());
+  const Json report = desk.Ask("registry.verify", {{"reference", "m"}});
+  CHECK(report["whole"] == false);
+  int damaged = 0;
+  for (const Json& file : report["files"]) damaged += file["whole"] == false ? 1 : 0;
+  CHECK(damaged == 1);
+}
+
+}  // namespace
+}  // namespace lorry
