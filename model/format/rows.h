@@ -140,9 +140,9 @@ class BatchRowReader {
 
  private:
   void ReadRow(BatchRow& row, const std::string& text);
-  Status ReadId(BatchRow& row, const nlohmann::json& json);
-  Status ReadOpenAi(BatchRow& row, const nlohmann::json& json);
-  Status ReadPlain(BatchRow& row, const nlohmann::json& json);
+  Status ReadId(BatchRow& row, const nlohmann::json& object);
+  Status ReadOpenAi(BatchRow& row, const nlohmann::ordered_json& object);
+  Status ReadPlain(BatchRow& row, const nlohmann::ordered_json& object);
 
   LineReader lines_;
   std::optional<ChatTemplate> template_;

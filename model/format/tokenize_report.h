@@ -16,7 +16,7 @@ struct TokenizedLine {
   int64_t line = 0;
   std::string text;                // as it was encoded
   std::vector<TokenId> ids;
-  std::vector<uint8_t> loss_mask;  // one per id; by loss_on for training rows, all 0 for prompts
+  std::vector<uint8_t> loss_mask;  // one per id: as training on the line would have it, all 0 for prompts
 };
 
 // {"line","text","ids","loss_mask"} as one line of JSON, without a newline.
