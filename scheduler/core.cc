@@ -113,6 +113,7 @@ Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   worker.build = hello.build;
   worker.last_seen = now;
   worker.health = Health::kHealthy;
+  worker.leaving = false;
   std::map<DeviceId, DeviceState> devices;
   for (const wire::Device& device : hello.devices) devices[device.id] = DeviceState{device, RunId()};
   worker.devices = std::move(devices);
@@ -212,6 +213,7 @@ Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finis
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
   TakeSpans(attempt, finished.first_span, finished.spans);
+  if (finished.reason == EndReason::kPreempted && !attempt->stopping) state_.workers.at(id).leaving = true;
   Run& run = state_.runs.at(finished.attempt.run);
   EndReason reason = finished.reason == EndReason::kNone ? EndReason::kInternal : finished.reason;
   wire::ErrorDetail error = finished.error;

@@ -136,15 +136,17 @@ void Core::TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::S
   }
 }
 
-// From the last sign of life on each device to the end of its lease.
+// From the last sign of life on each device to the end of its lease: to `until`, but never longer than a lease is. What was down for a
+// night has not held its devices for a night.
 void Core::AddDrain(Attempt* attempt, Instant until) {
   for (size_t i = 0; i < attempt->devices.size(); ++i) {
     Instant from = attempt->granted;
     for (const wire::Span& span : attempt->spans) {
       if (span.device == attempt->devices[i]) from = span.t1;
     }
-    if (from >= until) continue;
-    wire::Span drain{attempt->devices[i], attempt->device_kinds[i], UsageClass::kDrain, from, until};
+    const Instant end = std::min(until, from + options_.lease);
+    if (from >= end) continue;
+    wire::Span drain{attempt->devices[i], attempt->device_kinds[i], UsageClass::kDrain, from, end};
     out_.spans.push_back(SpanRow{attempt->ref, attempt->spans.size(), drain});
     attempt->spans.push_back(std::move(drain));
   }

@@ -20,7 +20,7 @@ std::vector<DeviceId> SuitableDevices(const Worker& worker, const DeviceNeeds& n
   return ids;
 }
 
-bool TakesWork(const Worker& worker) { return worker.health == Health::kHealthy && !worker.drained && worker.storage_ok; }
+bool TakesWork(const Worker& worker) { return worker.health == Health::kHealthy && !worker.drained && !worker.leaving && worker.storage_ok; }
 
 // How many devices a run takes of `free` suitable ones; 0: it does not fit.
 size_t Share(const Run& run, size_t free) {
@@ -118,6 +118,7 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
     if (worker.health == Health::kUnreachable) why.push_back(fmt::format("worker {} does not answer", id));
     if (!worker.storage_ok) why.push_back(fmt::format("storage: worker {}: {}", id, worker.storage_problem));
     if (worker.drained) why.push_back(fmt::format("worker {} is drained", id));
+    if (worker.leaving) why.push_back(fmt::format("worker {} is going down", id));
     if (TakesWork(worker)) free = std::max(free, SuitableDevices(worker, needs, true).size());
   }
   if (state.workers.empty()) {

@@ -121,7 +121,8 @@ struct Worker {
   Health health = Health::kHealthy;
   bool storage_ok = true;
   std::string storage_problem;
-  bool drained = false;        // takes nothing new
+  bool drained = false;        // takes nothing new, as a user asked
+  bool leaving = false;        // it stopped its attempts by itself: it is going down, until it says hello again
 };
 
 struct State {

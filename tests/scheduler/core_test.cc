@@ -61,7 +61,7 @@ TEST_CASE("what an attempt's end leads to") {
   struct Row { EndReason reason; const char* then; };
   const std::vector<Row> rows = {
       {EndReason::kDone, "succeeded/done"},          {EndReason::kNodeLost, "n1:1"},
-      {EndReason::kRankLost, "n1:1"},                {EndReason::kPreempted, "n1:1"},
+      {EndReason::kRankLost, "n1:1"},                {EndReason::kPreempted, "queued"},
       {EndReason::kRankCrash, "n1:1"},               {EndReason::kStorage, "n1:1"},
       {EndReason::kUserError, "failed/user_error"},  {EndReason::kOutOfMemory, "failed/out_of_memory"},
       {EndReason::kDataError, "failed/data_error"},  {EndReason::kSpecError, "failed/spec_error"},
@@ -136,6 +136,29 @@ TEST_CASE("a worker that was started again has ended what it held: the run goes 
   REQUIRE(Said<wire::Grant>(again)[0].checkpoints.size() == 1);
   CHECK(Said<wire::Grant>(again)[0].checkpoints[0].step == 20);
   CHECK(story.booked["drain"] == 3000);
+}
+
+TEST_CASE("a home that was down for a night is billed for the lease, not for the night") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1"));
+  story.Meter("r-1", UsageClass::kProductive, story.now, story.now + Millis(1000));
+  story.now = story.now + Millis(8 * 3600 * 1000);
+  story.Hello("n1", 1, 0, "2");
+  CHECK(story.booked["productive"] == 1000);
+  CHECK(story.booked["drain"] == 20000);
+  CHECK(story.PlaceOf("r-1") == "n1:1");
+}
+
+TEST_CASE("a worker that stops its attempts by itself is going down and gets nothing until it is back") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1"));
+  story.Finish("r-1", EndReason::kPreempted);
+  CHECK(story.StateOf("r-1") == "queued");
+  CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "worker n1 is going down");
+  story.Hello("n1", 1, 0, "2");
+  CHECK(story.PlaceOf("r-1") == "n1:1");
 }
 
 TEST_CASE("a grant that was lost on its way is said again; one that arrived is not") {
