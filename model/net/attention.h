@@ -34,11 +34,18 @@ at::Tensor CausalAttentionPlain(const at::Tensor& q_THD, const std::vector<Atten
 // One query per segment (decode): reads each key and value once, no blocking. Same arithmetic to rounding.
 at::Tensor DecodeAttention(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, int64_t window = 0);
 
-// Gradients by q [T, H, D], k and v [T, KH, D], written into dq, dk, dv (any strides but the last). Segments must be
-// documents of one packed batch: k and v of each are rows [query_start, query_start + queries).
-void CausalAttentionBackward(const at::Tensor& d_out_THD, const at::Tensor& q_THD, const at::Tensor& k_THD,
-                             const at::Tensor& v_THD, const at::Tensor& out_THD, const at::Tensor& log_sum_exp_TH,
-                             const std::vector<int32_t>& document_starts, int64_t window, at::Tensor& dq_THD,
-                             at::Tensor& dk_THD, at::Tensor& dv_THD);
+// Segments are the documents of one packed batch: k and v of each are rows [start, next start).
+struct AttentionGradientInputs {
+  at::Tensor d_out_THD, q_THD, k_THD, v_THD, out_THD;
+  at::Tensor log_sum_exp_TH;  // from CausalAttention
+  std::vector<int32_t> document_starts;
+  int64_t window = 0;
+};
+// Written into tensors of yours: dq [T, H, D], dk and dv [T, KH, D], any strides but the last.
+struct AttentionGradients {
+  at::Tensor dq_THD, dk_THD, dv_THD;
+};
+void CausalAttentionBackward(const AttentionGradientInputs& in, AttentionGradients& gradients);
+void CausalAttentionBackwardPlain(const AttentionGradientInputs& in, AttentionGradients& gradients);
 
 }  // namespace lorry

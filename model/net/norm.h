@@ -12,8 +12,10 @@ namespace lorry {
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_M, double eps);
 at::Tensor RmsNormPlain(const at::Tensor& x, const at::Tensor& weight_M, double eps);
 
-// d loss / d x for dy like x. The weight is frozen and has no gradient.
-at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps);
+// d loss / d x for dy like x, plus `passing` (like x, may be undefined): the gradient that reaches x past the norm. The
+// weight is frozen and has no gradient.
+at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps,
+                           const at::Tensor& passing = {});
 at::Tensor RmsNormBackwardPlain(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps);
 
 }  // namespace lorry

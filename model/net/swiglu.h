@@ -1,4 +1,6 @@
 // SwiGLU: silu(gate) * up, and its gradient. Source: "GLU Variants Improve Transformer", arXiv 2002.05202.
+//
+// CPU tensors take a vector kernel; tensors elsewhere, and the Plain forms, ATen operations.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,8 +11,11 @@ namespace lorry {
 at::Tensor SwiGlu(const at::Tensor& gate_up);
 at::Tensor SwiGluPlain(const at::Tensor& gate_up);
 
-// d loss / d gate_up [T, 2 I] for dy [T, I].
-at::Tensor SwiGluBackward(const at::Tensor& dy, const at::Tensor& gate_up);
-at::Tensor SwiGluBackwardPlain(const at::Tensor& dy, const at::Tensor& gate_up);
+struct SwiGluGradients {
+  at::Tensor d_gate_up;  // [T, 2 I]
+  at::Tensor y;          // [T, I]: the forward result once more; the next gradient needs it, and it is not kept
+};
+SwiGluGradients SwiGluBackward(const at::Tensor& dy, const at::Tensor& gate_up);
+SwiGluGradients SwiGluBackwardPlain(const at::Tensor& dy, const at::Tensor& gate_up);
 
 }  // namespace lorry

@@ -1,0 +1,70 @@
+// One frozen linear, or several that read the same input laid side by side (q, k and v; gate and up).
+//
+// On the CPU its weights are packed (gemm.h) and the tensor itself is not kept; elsewhere they are plain tensors and ATen
+// multiplies. A row's result depends on that row alone, in both precisions.
+//
+// Threads: const members from any number of threads.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/net/gemm.h"
+#include "model/net/precision.h"
+
+namespace lorry {
+
+at::ScalarType ToScalarType(Precision precision);
+
+// One of the linears side by side.
+struct LinearPart {
+  at::Tensor weight;  // [out, in], on the device it shall stay on, any float dtype
+  at::Tensor bias;    // [out] or undefined
+};
+
+// A product that joins a linear's own in the same pass (CPU): y += x b.
+struct JoinedTerm {
+  at::Tensor x;                     // [T, b->k()], last stride 1
+  const PackedMatrix* b = nullptr;  // null: none
+};
+
+class Linear {
+ public:
+  Linear() = default;
+  // `backward` also packs for ApplyTransposed. All parts have one `in`.
+  Linear(const std::vector<LinearPart>& parts, Precision precision, bool backward);
+
+  // [T, in] -> [T, out]; x of the linear's precision, last stride 1.
+  at::Tensor Apply(const at::Tensor& x) const;
+  // [T, out] -> [T, in] = dy W. REQUIRES: made with `backward`.
+  at::Tensor ApplyTransposed(const at::Tensor& dy) const;
+
+  // The same into a tensor of yours (y [T, out], precision's dtype or fp32), CPU only: `joined` is empty or has one entry
+  // per part; `residual` ([T, out], may be y) is added where it is defined.
+  void ApplyInto(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, at::Tensor y) const;
+  // dx = dy W + joined; with `accumulate` (fp32 dx only) dx +=.
+  void ApplyTransposedInto(const at::Tensor& dy, const JoinedTerm& joined, bool accumulate, at::Tensor dx) const;
+
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  bool defined() const { return out_ > 0; }
+  size_t parts() const { return part_out_.size(); }
+  // Columns [begin, begin + size) of y are part `index`.
+  int64_t part_begin(size_t index) const { return part_begin_[index]; }
+  int64_t part_out(size_t index) const { return part_out_[index]; }
+  int64_t ResidentBytes() const;
+
+ private:
+  int64_t in_ = 0, out_ = 0;
+  Precision precision_ = Precision::kFp32;
+  std::vector<int64_t> part_begin_, part_out_;
+  std::vector<PackedMatrix> forward_;          // CPU: one per part
+  PackedMatrix backward_;                      // CPU, with `backward`: all parts
+  at::Tensor plain_weight_;                    // elsewhere: [out, in]
+  at::Tensor bias_;                            // [out] fp32 on the CPU, the precision's dtype elsewhere
+};
+
+}  // namespace lorry

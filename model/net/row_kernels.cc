@@ -1,0 +1,194 @@
+#include "model/net/row_kernels.h"
+
+#include <omp.h>
+
+#include <cmath>
+
+#include "model/net/vector_build.h"
+
+namespace lorry {
+namespace {
+
+static LORRY_INLINE float SumLanes(const float* lanes) {
+  float sum = 0.0f;
+  for (int l = 0; l < kLanes; ++l) sum += lanes[l];
+  return sum;
+}
+
+template <class T>
+static LORRY_INLINE float InverseRms(const T* x, int64_t n, double eps) {
+  float lanes[kLanes] = {};
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes)
+    for (int l = 0; l < kLanes; ++l) lanes[l] += ToFloat(x[j + l]) * ToFloat(x[j + l]);
+  for (int l = 0; j < n; ++j, ++l) lanes[l] += ToFloat(x[j]) * ToFloat(x[j]);
+  return 1.0f / std::sqrt(SumLanes(lanes) / static_cast<float>(n) + static_cast<float>(eps));
+}
+
+struct NormArgs {
+  RowsIn x;
+  const float* weight;
+  double eps;
+  int64_t columns;
+  RowsOut y;
+  RowsIn dy, add;  // backward only
+};
+
+template <class T>
+static LORRY_INLINE void NormBody(const NormArgs& a, int64_t row) {
+  const T* x = reinterpret_cast<const T*>(a.x.start) + row * a.x.stride;
+  T* y = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  const float inverse = InverseRms(x, a.columns, a.eps);
+  for (int64_t j = 0; j < a.columns; ++j) Store(y + j, ToFloat(x[j]) * inverse * a.weight[j]);
+}
+
+// y = x r w with r = (mean(x^2) + eps)^-1/2, so dx = r (w dy - x r^2 mean(w dy x)).
+template <class T>
+static LORRY_INLINE void NormBackwardBody(const NormArgs& a, int64_t row) {
+  const T* x = reinterpret_cast<const T*>(a.x.start) + row * a.x.stride;
+  const T* dy = reinterpret_cast<const T*>(a.dy.start) + row * a.dy.stride;
+  T* dx = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  const float r = InverseRms(x, a.columns, a.eps);
+  float lanes[kLanes] = {};
+  int64_t j = 0;
+  for (; j + kLanes <= a.columns; j += kLanes)
+    for (int l = 0; l < kLanes; ++l) lanes[l] += ToFloat(dy[j + l]) * a.weight[j + l] * ToFloat(x[j + l]);
+  for (int l = 0; j < a.columns; ++j, ++l) lanes[l] += ToFloat(dy[j]) * a.weight[j] * ToFloat(x[j]);
+  const float along = SumLanes(lanes) / static_cast<float>(a.columns) * r * r;
+  if (a.add.start != nullptr) {
+    const T* add = reinterpret_cast<const T*>(a.add.start) + row * a.add.stride;
+    for (j = 0; j < a.columns; ++j)
+      Store(dx + j, r * (a.weight[j] * ToFloat(dy[j]) - ToFloat(x[j]) * along) + ToFloat(add[j]));
+  } else {
+    for (j = 0; j < a.columns; ++j) Store(dx + j, r * (a.weight[j] * ToFloat(dy[j]) - ToFloat(x[j]) * along));
+  }
+}
+
+template <class T>
+static LORRY_INLINE void RopeBody(const RopeRows& a, int64_t row) {
+  const float* cos = a.cos + a.positions[row] * a.half;
+  const float* sin = a.sin + a.positions[row] * a.half;
+  for (int64_t head = 0; head < a.heads; ++head) {
+    T* first = reinterpret_cast<T*>(a.x) + row * a.row_stride + head * a.head_stride;
+    T* second = first + a.half;
+    for (int64_t i = 0; i < a.half; ++i) {
+      const float u = ToFloat(first[i]), v = ToFloat(second[i]), s = a.sign * sin[i];
+      Store(first + i, u * cos[i] - v * s);
+      Store(second + i, v * cos[i] + u * s);
+    }
+  }
+}
+
+struct SwiGluArgs {
+  RowsIn gate_up;
+  int64_t width;
+  RowsOut y;
+  RowsIn dy;           // backward only
+  RowsOut d_gate_up;
+};
+
+template <class T>
+static LORRY_INLINE void SwiGluBody(const SwiGluArgs& a, int64_t row) {
+  const T* gate = reinterpret_cast<const T*>(a.gate_up.start) + row * a.gate_up.stride;
+  const T* up = gate + a.width;
+  T* y = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  for (int64_t j = 0; j < a.width; ++j) {
+    const float g = ToFloat(gate[j]);
+    Store(y + j, g / (1.0f + VectorExp(-g)) * ToFloat(up[j]));
+  }
+}
+
+template <class T>
+static LORRY_INLINE void SwiGluBackwardBody(const SwiGluArgs& a, int64_t row) {
+  const T* gate = reinterpret_cast<const T*>(a.gate_up.start) + row * a.gate_up.stride;
+  const T* up = gate + a.width;
+  const T* dy = reinterpret_cast<const T*>(a.dy.start) + row * a.dy.stride;
+  T* d_gate = reinterpret_cast<T*>(a.d_gate_up.start) + row * a.d_gate_up.stride;
+  T* d_up = d_gate + a.width;
+  T* y = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  for (int64_t j = 0; j < a.width; ++j) {
+    const float g = ToFloat(gate[j]), u = ToFloat(up[j]), d = ToFloat(dy[j]);
+    const float sigmoid = 1.0f / (1.0f + VectorExp(-g));
+    const float silu = g * sigmoid;
+    Store(d_gate + j, d * u * (sigmoid + silu * (1.0f - sigmoid)));
+    Store(d_up + j, d * silu);
+    Store(y + j, silu * u);
+  }
+}
+
+struct LogProbArgs {
+  const float* logits;
+  int64_t stride, columns;
+  const int32_t* targets;
+  float* log_prob;
+  RowsOut d_logits;
+};
+
+template <class T>
+static LORRY_INLINE void LogProbBody(const LogProbArgs& a, int64_t row) {
+  const float* x = a.logits + row * a.stride;
+  float lanes[kLanes];
+  for (int l = 0; l < kLanes; ++l) lanes[l] = x[0];
+  int64_t j = 0;
+  for (; j + kLanes <= a.columns; j += kLanes)
+    for (int l = 0; l < kLanes; ++l) lanes[l] = x[j + l] > lanes[l] ? x[j + l] : lanes[l];
+  float max = lanes[0];
+  for (int l = 1; l < kLanes; ++l) max = lanes[l] > max ? lanes[l] : max;
+  for (; j < a.columns; ++j) max = x[j] > max ? x[j] : max;
+  for (int l = 0; l < kLanes; ++l) lanes[l] = 0.0f;
+  for (j = 0; j + kLanes <= a.columns; j += kLanes)
+    for (int l = 0; l < kLanes; ++l) lanes[l] += VectorExp(x[j + l] - max);
+  for (int l = 0; j < a.columns; ++j, ++l) lanes[l] += VectorExp(x[j] - max);
+  const float log_sum = std::log(SumLanes(lanes));
+  const int32_t target = a.targets[row];
+  a.log_prob[row] = (x[target] - max) - log_sum;
+  if (a.d_logits.start == nullptr) return;
+  T* d = reinterpret_cast<T*>(a.d_logits.start) + row * a.d_logits.stride;
+  for (j = 0; j < a.columns; ++j) Store(d + j, VectorExp(x[j] - max - log_sum));
+  Store(d + target, std::expm1(a.log_prob[row]));  // p - 1, without cancellation where p is near 1
+}
+
+#define LORRY_ROW_KERNEL(name, body, Args)                                                        \
+  LORRY_VECTOR_KERNEL(name##Fp32, body<float>, (const Args& args, int64_t row), (args, row))      \
+  LORRY_VECTOR_KERNEL(name##Bf16, body<Bf16>, (const Args& args, int64_t row), (args, row))       \
+  void name(Precision precision, const Args& args, int64_t rows) {                                \
+    const auto one = precision == Precision::kBf16 ? name##Bf16 : name##Fp32;                     \
+    _Pragma("omp parallel for schedule(static) if (omp_get_max_threads() > 1 && !omp_in_parallel())") \
+    for (int64_t row = 0; row < rows; ++row) one(args, row);                                      \
+  }
+
+LORRY_ROW_KERNEL(RunNorm, NormBody, NormArgs)
+LORRY_ROW_KERNEL(RunNormBackward, NormBackwardBody, NormArgs)
+LORRY_ROW_KERNEL(RunRope, RopeBody, RopeRows)
+LORRY_ROW_KERNEL(RunSwiGlu, SwiGluBody, SwiGluArgs)
+LORRY_ROW_KERNEL(RunSwiGluBackward, SwiGluBackwardBody, SwiGluArgs)
+LORRY_ROW_KERNEL(RunLogProb, LogProbBody, LogProbArgs)
+
+}  // namespace
+
+void NormRows(Precision precision, RowsIn x, const float* weight, double eps, int64_t rows, int64_t columns, RowsOut y) {
+  RunNorm(precision, NormArgs{x, weight, eps, columns, y, {}, {}}, rows);
+}
+
+void NormRowsBackward(Precision precision, RowsIn dy, RowsIn x, const float* weight, double eps, RowsIn add, int64_t rows,
+                      int64_t columns, RowsOut dx) {
+  RunNormBackward(precision, NormArgs{x, weight, eps, columns, dx, dy, add}, rows);
+}
+
+void RopeRowsInPlace(Precision precision, const RopeRows& rope) { RunRope(precision, rope, rope.rows); }
+
+void SwiGluRows(Precision precision, RowsIn gate_up, int64_t rows, int64_t width, RowsOut y) {
+  RunSwiGlu(precision, SwiGluArgs{gate_up, width, y, {}, {}}, rows);
+}
+
+void SwiGluRowsBackward(Precision precision, RowsIn dy, RowsIn gate_up, int64_t rows, int64_t width, RowsOut d_gate_up,
+                        RowsOut y) {
+  RunSwiGluBackward(precision, SwiGluArgs{gate_up, width, y, dy, d_gate_up}, rows);
+}
+
+void TargetLogProbRows(Precision precision, const float* logits, int64_t stride, int64_t rows, int64_t columns,
+                       const int32_t* targets, float* log_prob, RowsOut d_logits) {
+  RunLogProb(precision, LogProbArgs{logits, stride, columns, targets, log_prob, d_logits}, rows);
+}
+
+}  // namespace lorry

@@ -1,0 +1,135 @@
+#include "model/net/weights.h"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "model/net/rope.h"
+
+namespace lorry {
+
+Result<at::Tensor> ViewOf(const TensorView& stored) {
+  at::ScalarType dtype;
+  switch (stored.dtype) {
+    case DType::kF32: dtype = at::kFloat; break;
+    case DType::kF16: dtype = at::kHalf; break;
+    case DType::kBF16: dtype = at::kBFloat16; break;
+    default:
+      return MakeError(ErrorCode::kUnsupported, fmt::format("{} is stored as {}", stored.name, NameOf(stored.dtype)),
+                       "weights are F32, F16 or BF16");
+  }
+  // ATen has no view of constant memory; nobody writes to it.
+  return at::from_blob(const_cast<std::byte*>(stored.bytes.data()), stored.shape, dtype);
+}
+
+class WeightLoader {
+ public:
+  WeightLoader(const ModelDirectory& directory, Precision precision, const LoadOptions& options)
+      : directory_(directory), config_(directory.config()), precision_(precision), options_(options) {}
+
+  Result<std::shared_ptr<const DecoderWeights>> Run() {
+    LORRY_TRY(Check());
+    std::shared_ptr<DecoderWeights> weights(new DecoderWeights());
+    weights->config_ = config_;
+    weights->precision_ = precision_;
+    weights->device_ = options_.device;
+    LORRY_ASSIGN_OR_RETURN(const auto tables, RopeTables(config_.rope, config_.head_dim, config_.max_positions));
+    weights->rope_cos_ = tables.first.to(options_.device);
+    weights->rope_sin_ = tables.second.to(options_.device);
+    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+      LORRY_ASSIGN_OR_RETURN(LayerWeights loaded, Layer(layer));
+      for (const Linear* linear : {&loaded.qkv, &loaded.o, &loaded.gate_up, &loaded.down}) bytes_ += linear->ResidentBytes();
+      weights->layers_.push_back(std::move(loaded));
+    }
+    LORRY_ASSIGN_OR_RETURN(weights->final_norm_M_, Norm("model.norm.weight"));
+    LORRY_ASSIGN_OR_RETURN(const at::Tensor embedding, Get("model.embed_tokens.weight"));
+    weights->embedding_VM_ = embedding.to(options_.device, ToScalarType(precision_), false, true);
+    at::Tensor head = weights->embedding_VM_;
+    if (!config_.tied_embeddings) {
+      LORRY_ASSIGN_OR_RETURN(head, Get("lm_head.weight"));
+      head = head.to(options_.device, ToScalarType(precision_));
+    }
+    weights->head_ = OutputHead(head, precision_, options_.for_training);
+    weights->resident_bytes_ = bytes_ + static_cast<int64_t>(weights->embedding_VM_.nbytes()) + weights->head_.ResidentBytes();
+    return std::shared_ptr<const DecoderWeights>(std::move(weights));
+  }
+
+ private:
+  Status Check() const {
+    if (config_.qk_norm)
+      return MakeError(ErrorCode::kUnsupported, fmt::format("{}: RMSNorm on q and k is not in this version", config_.model_type));
+    if (config_.hidden_act != "silu")
+      return MakeError(ErrorCode::kUnsupported, fmt::format("hidden_act \"{}\" is not in this version", config_.hidden_act), "silu is");
+    if (config_.head_dim % 2 != 0)
+      return MakeError(ErrorCode::kUnsupported, fmt::format("head_dim {} is odd", config_.head_dim), "rotary positions turn pairs");
+    if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16())
+      return MakeError(ErrorCode::kUnsupported, "this CPU has no AVX-512 BF16", "use precision: fp32");
+    return OkStatus();
+  }
+
+  Result<at::Tensor> Get(const std::string& name) const {
+    LORRY_ASSIGN_OR_RETURN(const TensorView stored, directory_.Get(name));
+    LORRY_ASSIGN_OR_RETURN(at::Tensor view, ViewOf(stored));
+    return options_.patch ? options_.patch(name, view) : view;
+  }
+
+  Result<at::Tensor> Norm(const std::string& name) const {
+    LORRY_ASSIGN_OR_RETURN(const at::Tensor weight, Get(name));
+    return weight.to(options_.device, at::kFloat, false, true);
+  }
+
+  Result<LinearPart> Part(const std::string& module, bool bias) const {
+    LinearPart part;
+    LORRY_ASSIGN_OR_RETURN(part.weight, Get(module + ".weight"));
+    part.weight = part.weight.to(options_.device);
+    if (!bias) return part;
+    LORRY_ASSIGN_OR_RETURN(part.bias, Get(module + ".bias"));
+    part.bias = part.bias.to(options_.device);
+    return part;
+  }
+
+  Result<Linear> Load(const std::string& prefix, std::initializer_list<const char*> modules, bool bias) const {
+    std::vector<LinearPart> parts;
+    for (const char* module : modules) {
+      LORRY_ASSIGN_OR_RETURN(parts.emplace_back(), Part(prefix + module, bias));
+    }
+    return Linear(parts, precision_, options_.for_training);
+  }
+
+  Result<LayerWeights> Layer(int64_t index) const {
+    const std::string prefix = fmt::format("model.layers.{}.", index);
+    LayerWeights layer;
+    LORRY_ASSIGN_OR_RETURN(layer.attention_norm_M, Norm(prefix + "input_layernorm.weight"));
+    LORRY_ASSIGN_OR_RETURN(layer.mlp_norm_M, Norm(prefix + "post_attention_layernorm.weight"));
+    LORRY_ASSIGN_OR_RETURN(layer.qkv, Load(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"}, config_.qkv_bias));
+    LORRY_ASSIGN_OR_RETURN(layer.o, Load(prefix + "self_attn.", {"o_proj"}, config_.o_bias));
+    LORRY_ASSIGN_OR_RETURN(layer.gate_up, Load(prefix + "mlp.", {"gate_proj", "up_proj"}, config_.mlp_bias));
+    LORRY_ASSIGN_OR_RETURN(layer.down, Load(prefix + "mlp.", {"down_proj"}, config_.mlp_bias));
+    return layer;
+  }
+
+  const ModelDirectory& directory_;
+  const ModelConfig& config_;
+  const Precision precision_;
+  const LoadOptions& options_;
+  int64_t bytes_ = 0;
+};
+
+Result<std::shared_ptr<const DecoderWeights>> DecoderWeights::Load(const ModelDirectory& directory, Precision precision,
+                                                                   const LoadOptions& options) {
+  try {
+    const c10::NoGradGuard no_grad;
+    return WeightLoader(directory, precision, options).Run();
+  } catch (const std::bad_alloc&) {
+    return MakeError(ErrorCode::kOutOfMemory, "the model's weights do not fit in memory");
+  } catch (const c10::OutOfMemoryError& error) {
+    return MakeError(ErrorCode::kOutOfMemory, error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    return MakeError(ErrorCode::kInternal, error.what_without_backtrace());
+  }
+}
+
+at::Tensor DecoderWeights::Embed(const at::Tensor& ids) const { return at::embedding(embedding_VM_, ids); }
+
+}  // namespace lorry
