@@ -1,0 +1,154 @@
+#include "lora/adapted_projection.h"
+
+#include <algorithm>
+#include <array>
+
+namespace lorry {
+namespace {
+
+GemmResult Into(const at::Tensor& y) {
+  GemmResult result;
+  result.y = y.data_ptr();
+  result.y_stride = y.stride(0);
+  result.fp32 = y.scalar_type() == at::kFloat;
+  return result;
+}
+
+void Multiply(const at::Tensor& x, const PackedMatrix& b, const at::Tensor& y) {
+  const std::array<GemmTerm, 1> term{GemmTerm{x.const_data_ptr(), x.stride(0), &b}};
+  Gemm(term, x.size(0), Into(y));
+}
+
+}  // namespace
+
+AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const AdaptedLinear*> parts, Precision precision, at::Device device)
+    : base_(&base), precision_(precision), device_(device) {
+  for (const AdaptedLinear* linear : parts) {
+    Part part;
+    part.linear = linear;
+    if (linear != nullptr) {
+      part.u_begin = u_columns_;
+      part.u_columns = RoundUp(linear->r, kPanel);
+      u_columns_ += part.u_columns;
+      if (device.is_cpu()) {
+        part.b_forward = PackedMatrix(precision, part.u_columns, linear->out);
+        part.b_backward = PackedMatrix(precision, linear->out, part.u_columns);
+      }
+    }
+    parts_.push_back(std::move(part));
+  }
+  if (u_columns_ == 0 || !device.is_cpu()) return;
+  a_forward_ = PackedMatrix(precision, base.in(), u_columns_);
+  a_backward_ = PackedMatrix(precision, u_columns_, base.in());
+}
+
+void AdaptedProjection::Refresh(const at::Tensor& values) {
+  for (Part& part : parts_) {
+    if (part.linear == nullptr) continue;
+    const AdaptedLinear& l = *part.linear;
+    const auto scaling = static_cast<float>(l.scaling);
+    if (!device_.is_cpu()) {
+      part.a = Adapter::ViewA(l, values).to(device_, ToScalarType(precision_), false, true);
+      part.b = (Adapter::ViewB(l, values) * scaling).to(device_, ToScalarType(precision_));
+      continue;
+    }
+    const float* a = values.const_data_ptr<float>() + l.a_offset;
+    const float* b = values.const_data_ptr<float>() + l.b_offset;
+    a_forward_.PackFloats(a, {0, part.u_begin, l.in, l.r, 1, l.in}, 1.0f);
+    a_backward_.PackFloats(a, {part.u_begin, 0, l.r, l.in, l.in, 1}, 1.0f);
+    part.b_forward.PackFloats(b, {0, 0, l.r, l.out, 1, l.r}, scaling);
+    part.b_backward.PackFloats(b, {0, 0, l.out, l.r, l.r, 1}, scaling);
+  }
+}
+
+AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const at::Tensor& residual) const {
+  if (!device_.is_cpu()) return ForwardPlain(x, residual);
+  Output output{at::empty({x.size(0), base_->out()}, x.options()), {}};
+  std::vector<JoinedTerm> joined;
+  if (u_columns_ > 0) {
+    output.u = at::empty({x.size(0), u_columns_}, x.options());
+    Multiply(x, a_forward_, output.u);
+    for (const Part& part : parts_)
+      joined.push_back(part.linear == nullptr ? JoinedTerm{}
+                                              : JoinedTerm{output.u.narrow(1, part.u_begin, part.u_columns), &part.b_forward});
+  }
+  base_->ApplyInto(x, joined, residual, output.y);
+  return output;
+}
+
+AdaptedProjection::InputGradient AdaptedProjection::BackwardInput(const at::Tensor& dy, bool want_dx) const {
+  if (!device_.is_cpu()) return BackwardInputPlain(dy, want_dx);
+  InputGradient gradient;
+  JoinedTerm joined;
+  if (u_columns_ > 0) {
+    gradient.du = at::empty({dy.size(0), u_columns_}, dy.options());
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Part& part = parts_[i];
+      if (part.linear == nullptr) continue;
+      Multiply(dy.narrow(1, base_->part_begin(i), base_->part_out(i)), part.b_backward,
+               gradient.du.narrow(1, part.u_begin, part.u_columns));
+    }
+    joined = {gradient.du, &a_backward_};
+  }
+  if (!want_dx) return gradient;
+  gradient.dx = at::empty({dy.size(0), base_->in()}, dy.options());
+  base_->ApplyTransposedInto(dy, joined, false, gradient.dx);
+  return gradient;
+}
+
+void AdaptedProjection::BackwardMatrices(const at::Tensor& x, const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du,
+                                         at::Tensor& gradient) const {
+  if (u_columns_ == 0) return;
+  at::Tensor da;  // [U, in], all parts at once: x is packed once
+  if (device_.is_cpu()) {
+    da = at::empty({u_columns_, base_->in()}, at::kFloat);
+    GemmTransposed({precision_, du.const_data_ptr(), du.stride(0), u_columns_, x.const_data_ptr(), x.stride(0), base_->in(),
+                    x.size(0), 1.0f, da.data_ptr<float>(), base_->in(), false});
+  }
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (part.linear == nullptr) continue;
+    const AdaptedLinear& l = *part.linear;
+    const at::Tensor dy_part = dy.narrow(1, base_->part_begin(i), base_->part_out(i));
+    if (device_.is_cpu()) {
+      Adapter::ViewA(l, gradient).copy_(da.narrow(0, part.u_begin, l.r));
+      const at::Tensor u_part = u.narrow(1, part.u_begin, l.r);
+      GemmTransposed({precision_, u_part.const_data_ptr(), u.stride(0), l.r, dy_part.const_data_ptr(), dy.stride(0), l.out,
+                      dy.size(0), static_cast<float>(l.scaling), gradient.data_ptr<float>() + l.b_offset, l.r, true});
+    } else {
+      const at::Tensor du_part = du.narrow(1, part.u_begin, l.r), u_part = u.narrow(1, part.u_begin, l.r);
+      Adapter::ViewA(l, gradient).copy_(at::matmul(du_part.t(), x));
+      Adapter::ViewB(l, gradient).copy_(at::matmul(dy_part.t(), u_part).to(at::kFloat) * l.scaling);
+    }
+  }
+}
+
+AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, const at::Tensor& residual) const {
+  Output output{base_->Apply(x), {}};
+  if (u_columns_ > 0) output.u = at::zeros({x.size(0), u_columns_}, x.options());
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (part.linear == nullptr) continue;
+    at::Tensor u = output.u.narrow(1, part.u_begin, part.linear->r);
+    u.copy_(at::matmul(x, part.a.t()));
+    output.y.narrow(1, base_->part_begin(i), base_->part_out(i)).add_(at::matmul(u, part.b.t()));
+  }
+  if (residual.defined()) output.y.add_(residual);
+  return output;
+}
+
+AdaptedProjection::InputGradient AdaptedProjection::BackwardInputPlain(const at::Tensor& dy, bool want_dx) const {
+  InputGradient gradient;
+  if (want_dx) gradient.dx = base_->ApplyTransposed(dy);
+  if (u_columns_ > 0) gradient.du = at::zeros({dy.size(0), u_columns_}, dy.options());
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    if (part.linear == nullptr) continue;
+    at::Tensor du = gradient.du.narrow(1, part.u_begin, part.linear->r);
+    du.copy_(at::matmul(dy.narrow(1, base_->part_begin(i), base_->part_out(i)), part.b));
+    if (want_dx) gradient.dx.add_(at::matmul(du, part.a));
+  }
+  return gradient;
+}
+
+}  // namespace lorry

@@ -1,0 +1,131 @@
+#include "lora/decoder_pass.h"
+
+#include "model/net/attention.h"
+#include "model/net/norm.h"
+#include "model/net/swiglu.h"
+
+namespace lorry {
+namespace {
+
+at::Tensor Positions(const PackedBatch& batch, at::Device device) {
+  at::Tensor positions = at::empty({batch.Tokens()}, at::kInt);
+  auto* out = positions.data_ptr<int32_t>();
+  for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d)
+    for (int32_t t = batch.document_starts[d]; t < batch.document_starts[d + 1]; ++t) out[t] = t - batch.document_starts[d];
+  return positions.to(device);
+}
+
+at::Tensor FromVector(const std::vector<int32_t>& values) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kInt);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<int32_t>());
+  return tensor;
+}
+
+}  // namespace
+
+DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch)
+    : base_(base), config_(base.config()), layers_(layers), batch_(batch), positions_(Positions(batch, base.device())),
+      predicting_(FromVector(batch.PredictingPositions()).to(base.device(), at::kLong)) {}
+
+void DecoderPass::Forward(bool keep) {
+  x_ = base_.Embed(FromVector(batch_.ids).to(base_.device()));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    Tape tape;
+    x_ = LayerForward(i, x_, tape);
+    if (keep) tapes_.push_back(std::move(tape));
+  }
+}
+
+at::Tensor DecoderPass::FinalHidden() const { return RmsNorm(x_, base_.final_norm_M(), config_.rms_norm_eps); }
+
+at::Tensor DecoderPass::PredictingHidden() const {
+  return RmsNorm(x_.index_select(0, predicting_), base_.final_norm_M(), config_.rms_norm_eps);
+}
+
+at::Tensor DecoderPass::TargetIds() const {
+  std::vector<int32_t> targets;
+  for (const int32_t position : batch_.PredictingPositions()) targets.push_back(batch_.ids[static_cast<size_t>(position) + 1]);
+  return FromVector(targets);
+}
+
+void DecoderPass::Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient) {
+  const at::Tensor dx_predicting =
+      RmsNormBackward(d_hidden_NM, x_.index_select(0, predicting_), base_.final_norm_M(), config_.rms_norm_eps);
+  at::Tensor dx = at::zeros_like(x_).index_copy_(0, predicting_, dx_predicting);
+  x_.reset();
+  for (size_t i = layers_.size(); i-- > 0;) {
+    Tape tape = std::move(tapes_.back());
+    tapes_.pop_back();
+    dx = LayerBackward(i, dx, std::move(tape), gradient);
+  }
+}
+
+int64_t DecoderPass::Window(size_t layer) const { return config_.window.empty() ? 0 : config_.window[layer]; }
+
+DecoderPass::Heads DecoderPass::Split(const at::Tensor& qkv) const {
+  const int64_t d = config_.head_dim, queries = config_.heads * d, keys = config_.kv_heads * d, rows = qkv.size(0);
+  return {qkv.narrow(1, 0, queries).view({rows, config_.heads, d}), qkv.narrow(1, queries, keys).view({rows, config_.kv_heads, d}),
+          qkv.narrow(1, queries + keys, keys).view({rows, config_.kv_heads, d})};
+}
+
+void DecoderPass::Rope(const at::Tensor& qkv, RopeDirection direction) const {
+  const int64_t d = config_.head_dim, turned = config_.heads + config_.kv_heads;
+  ApplyRope(qkv.narrow(1, 0, turned * d).view({qkv.size(0), turned, d}), positions_, base_.rope_cos(), base_.rope_sin(), direction);
+}
+
+at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& tape) const {
+  const AdaptedLayer& layer = layers_[index];
+  const LayerWeights& weights = base_.layers()[index];
+  tape.x = x;
+  auto qkv = layer.qkv.Forward(RmsNorm(x, weights.attention_norm_M, config_.rms_norm_eps), {});
+  Rope(qkv.y, RopeDirection::kForward);
+  const Heads heads = Split(qkv.y);
+  tape.attended = CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
+                      .view({x.size(0), -1});
+  tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u);
+  auto o = layer.o.Forward(tape.attended, x);
+  tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u);
+  auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {});
+  tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u);
+  auto down = layer.down.Forward(SwiGlu(tape.gate_up), tape.x_middle);
+  tape.u_down = std::move(down.u);
+  return down.y;
+}
+
+// From the gradient at the layer's end to that before its MLP.
+at::Tensor DecoderPass::MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const {
+  const AdaptedLayer& layer = layers_[index];
+  const LayerWeights& weights = base_.layers()[index];
+  const auto down = layer.down.BackwardInput(dx, true);
+  const SwiGluGradients activation = SwiGluBackward(down.dx, tape.gate_up);
+  layer.down.BackwardMatrices(activation.y, tape.u_down, dx, down.du, gradient);
+  const auto gate_up = layer.gate_up.BackwardInput(activation.d_gate_up, true);
+  const at::Tensor normed = RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps);
+  layer.gate_up.BackwardMatrices(normed, tape.u_gate_up, activation.d_gate_up, gate_up.du, gradient);
+  return RmsNormBackward(gate_up.dx, tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps, dx);
+}
+
+at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Tape tape, at::Tensor& gradient) const {
+  const AdaptedLayer& layer = layers_[index];
+  const LayerWeights& weights = base_.layers()[index];
+  const at::Tensor dx = MlpBackward(index, dx_out, tape, gradient);
+  tape.gate_up.reset();
+  const int64_t rows = dx.size(0);
+  const auto o = layer.o.BackwardInput(dx, true);
+  layer.o.BackwardMatrices(tape.attended, tape.u_o, dx, o.du, gradient);
+  const at::Tensor d_qkv = at::empty_like(tape.qkv);
+  const Heads heads = Split(tape.qkv), d_heads = Split(d_qkv);
+  AttentionGradients gradients{d_heads.q, d_heads.k, d_heads.v};
+  CausalAttentionBackward({o.dx.view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view({rows, config_.heads, config_.head_dim}),
+                           tape.log_sum_exp, batch_.document_starts, Window(index)},
+                          gradients);
+  Rope(d_qkv, RopeDirection::kBackward);
+  const bool first = index == 0;  // nothing before it is trained
+  const auto qkv = layer.qkv.BackwardInput(d_qkv, !first);
+  const at::Tensor normed = RmsNorm(tape.x, weights.attention_norm_M, config_.rms_norm_eps);
+  layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_qkv, qkv.du, gradient);
+  if (first) return {};
+  return RmsNormBackward(qkv.dx, tape.x, weights.attention_norm_M, config_.rms_norm_eps, dx);
+}
+
+}  // namespace lorry

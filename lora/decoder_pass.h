@@ -1,0 +1,70 @@
+// One micro-batch through the decoder, forward and backward, written out layer by layer.
+//
+// A layer keeps its input, what attention made and the MLP's gate and up; norms and SwiGLU are computed again. In backward
+// the layers are freed from the last to the first. No state is shared between passes: one object, one micro-batch, one thread.
+//
+// Shapes: T tokens, M model width, N targets.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lora/adapted_projection.h"
+#include "model/net/packed_batch.h"
+#include "model/net/rope.h"
+#include "model/net/weights.h"
+
+namespace lorry {
+
+// One decoder layer's weights with the adapter on them.
+struct AdaptedLayer {
+  AdaptedProjection qkv, o, gate_up, down;
+};
+
+class DecoderPass {
+ public:
+  // `base`, `layers` and `batch` outlive the pass. REQUIRES: the batch fits the model.
+  DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch);
+
+  // Through all layers. With `keep` what Backward needs is kept.
+  void Forward(bool keep);
+  // The last norm's output at all positions [T, M], or at those that predict a target [N, M].
+  at::Tensor FinalHidden() const;
+  at::Tensor PredictingHidden() const;
+  at::Tensor TargetIds() const;  // [N] int32: the tokens that those positions predict
+
+  // REQUIRES: Forward(true). d_hidden [N, M]: gradient by PredictingHidden(). Every place of `gradient` is written.
+  void Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient);
+
+ private:
+  struct Tape {
+    at::Tensor x, x_middle;          // residual stream before attention, before the MLP: [T, M]
+    at::Tensor qkv;                  // after rotary positions
+    at::Tensor attended, log_sum_exp;
+    at::Tensor gate_up;
+    at::Tensor u_qkv, u_o, u_gate_up, u_down;
+  };
+  struct Heads {
+    at::Tensor q, k, v;  // views of one [T, (heads + 2 kv_heads) D]
+  };
+  Heads Split(const at::Tensor& qkv) const;
+  void Rope(const at::Tensor& qkv, RopeDirection direction) const;
+  at::Tensor LayerForward(size_t index, const at::Tensor& x, Tape& tape) const;
+  at::Tensor LayerBackward(size_t index, const at::Tensor& dx, Tape tape, at::Tensor& gradient) const;
+  at::Tensor MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const;
+  int64_t Window(size_t layer) const;
+
+  const DecoderWeights& base_;
+  const ModelConfig& config_;
+  const std::vector<AdaptedLayer>& layers_;
+  const PackedBatch& batch_;
+  at::Tensor positions_;   // [T] int32: of each token in its document
+  at::Tensor predicting_;  // [N] int64
+  at::Tensor x_;           // the residual stream [T, M]
+  std::vector<Tape> tapes_;
+};
+
+}  // namespace lorry

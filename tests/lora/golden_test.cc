@@ -1,0 +1,211 @@
+// What transformers and PEFT computed from tiny checkpoints of odd shapes (tests/golden/make_decoder.py), computed by us.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/files.h"
+#include "lora/lora_model.h"
+#include "lora/merge.h"
+#include "lora/peft_files.h"
+#include "model/format/safetensors.h"
+
+namespace lorry {
+namespace {
+
+const std::vector<std::string> kCases = {"gqa_tied", "one_kv_head_biased", "llama3_rope_some_targets"};
+
+std::filesystem::path CasePath(const std::string& name) { return std::filesystem::path("tests/golden/decoder") / name; }
+
+template <class T>
+T Expect(Result<T> result) {
+  if (!result.ok()) FAIL(result.error().Format());
+  return std::move(result).value();
+}
+
+struct Golden {
+  explicit Golden(const std::string& name)
+      : directory(Expect(ModelDirectory::Open(CasePath(name)))), expected(Expect(SafetensorsFile::Open(CasePath(name) / "expected.safetensors"))) {
+    std::ifstream file(CasePath(name) / "batch.json");
+    const nlohmann::json parsed = nlohmann::json::parse(file);
+    for (const auto& document : parsed)
+      batch.Append(document["ids"].get<std::vector<int32_t>>(), document["loss"].get<std::vector<uint8_t>>());
+  }
+  at::Tensor Get(const std::string& tensor) const {
+    const TensorView* view = expected.Find(tensor);
+    REQUIRE(view != nullptr);
+    if (view->dtype == DType::kF64)
+      return at::from_blob(const_cast<std::byte*>(view->bytes.data()), view->shape, at::kDouble).clone();
+    return Expect(ViewOf(*view)).clone();
+  }
+  // Of all documents, one below the other.
+  at::Tensor Logits(const std::string& kind) const {
+    std::vector<at::Tensor> parts;
+    for (int64_t d = 0; d < batch.Documents(); ++d) parts.push_back(Get(kind + "." + std::to_string(d)).to(at::kDouble));
+    return at::cat(parts);
+  }
+  std::unique_ptr<LoraModel> Model(const std::string& name, Precision precision) const {
+    auto base = Expect(DecoderWeights::Load(directory, precision, {.for_training = true}));
+    return Expect(LoraModel::Create(base, Expect(ReadPeftAdapter(CasePath(name) / "adapter", directory.config()))));
+  }
+
+  ModelDirectory directory;
+  SafetensorsFile expected;
+  PackedBatch batch;
+};
+
+double Furthest(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>(); }
+double Distance(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
+  return (x - y).norm().item<double>() / (y.norm().item<double>() + 1e-30);
+}
+
+// AdamW of torch at its defaults, without weight decay.
+struct PlainAdam {
+  at::Tensor m, v;
+  int64_t step = 0;
+  void Step(at::Tensor& values, const at::Tensor& gradient, double learning_rate) {
+    if (step++ == 0) m = at::zeros_like(values), v = at::zeros_like(values);
+    m.mul_(0.9).add_(gradient, 0.1);
+    v.mul_(0.999).addcmul_(gradient, gradient, 0.001);
+    const double correction = 1 - std::pow(0.9, step), spread = std::sqrt(1 - std::pow(0.999, step));
+    values.addcdiv_(m, (v.sqrt() / spread).add_(1e-8), -learning_rate / correction);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("fp32 logits are transformers', and no farther from its fp64 ones than three times its own", "[golden]") {
+  for (const std::string& name : kCases) {
+    INFO(name);
+    const Golden golden(name);
+    const auto model = golden.Model(name, Precision::kFp32);
+    const at::Tensor ours = Expect(model->Logits(golden.batch));
+    const at::Tensor theirs = golden.Logits("logits"), exact = golden.Logits("logits64");
+    CHECK(Furthest(ours, theirs) < 5e-4);
+    CHECK(Furthest(ours, exact) <= 3 * Furthest(theirs, exact));
+
+    Adapter none = Expect(Adapter::Create(golden.directory.config(), {}));
+    const auto base = Expect(LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, {})), none));
+    CHECK(Furthest(Expect(base->Logits(golden.batch)), golden.Logits("base_logits")) < 5e-4);
+  }
+}
+
+TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
+  for (const std::string& name : kCases) {
+    INFO(name);
+    const Golden golden(name);
+    const auto model = golden.Model(name, Precision::kFp32);
+    at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
+    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+    CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
+    for (const Adapter::Slot& slot : model->adapter().Slots()) {
+      INFO(slot.name);
+      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.rows * slot.columns).view({slot.rows, slot.columns});
+      CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 1e-5);
+    }
+    const LossSum without_gradient = Expect(model->EvalLoss(golden.batch));
+    CHECK(without_gradient.loss == loss.loss);
+    CHECK(without_gradient.target_tokens == loss.target_tokens);
+  }
+}
+
+TEST_CASE("twenty steps at 2e-4 have PEFT's losses", "[golden]") {
+  for (const std::string& name : kCases) {
+    INFO(name);
+    const Golden golden(name);
+    const auto model = golden.Model(name, Precision::kFp32);
+    std::ifstream file(CasePath(name) / "steps.json");
+    at::Tensor gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
+    PlainAdam optimizer;
+    double worst = 0.0;
+    for (const double expected : nlohmann::json::parse(file).get<std::vector<double>>()) {
+      const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+      const auto tokens = static_cast<double>(loss.target_tokens);
+      worst = std::max(worst, std::abs(loss.loss / tokens - expected));
+      optimizer.Step(model->adapter().values(), gradient / tokens, 2e-4);
+      model->AdapterChanged();
+    }
+    CHECK(worst < 2e-5);
+  }
+}
+
+TEST_CASE("bf16 follows fp32 at bf16's distance", "[golden]") {
+  if (!CpuHasBf16()) return;
+  for (const std::string& name : kCases) {
+    INFO(name);
+    const Golden golden(name);
+    const auto model = golden.Model(name, Precision::kBf16);
+    CHECK(Distance(Expect(model->Logits(golden.batch)), golden.Logits("logits64")) < 0.03);
+    at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
+    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+    CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(0.01));
+    for (const Adapter::Slot& slot : model->adapter().Slots()) {
+      INFO(slot.name);
+      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.rows * slot.columns).view({slot.rows, slot.columns});
+      CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 0.06);
+    }
+  }
+}
+
+TEST_CASE("the same micro-batch gives the same bits, whatever else runs", "[golden]") {
+  const Golden golden("gqa_tied");
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    if (precision == Precision::kBf16 && !CpuHasBf16()) continue;
+    const auto model = golden.Model("gqa_tied", precision);
+    std::vector<at::Tensor> gradients(4);
+    std::vector<std::thread> lanes;
+    for (at::Tensor& gradient : gradients)
+      lanes.emplace_back([&] {
+        at::set_num_threads(1);
+        gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
+        (void)model->ForwardBackward(golden.batch, gradient);
+      });
+    for (std::thread& lane : lanes) lane.join();
+    for (const at::Tensor& gradient : gradients) CHECK(at::equal(gradient, gradients[0]));
+  }
+}
+
+TEST_CASE("an adapter folded into the weights gives the adapter's logits", "[golden]") {
+  for (const std::string& name : kCases) {
+    const Golden golden(name);
+    const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+    LoadOptions options;
+    options.patch = MergePatch(adapter);
+    Adapter zeros = Expect(Adapter::Create(golden.directory.config(), {}));
+    const auto merged = Expect(LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, options)), zeros));
+    CHECK(Furthest(Expect(merged->Logits(golden.batch)), golden.Logits("logits64")) < 5e-4);
+  }
+}
+
+TEST_CASE("an adapter's files keep every bit, and are the same each time", "[golden]") {
+  for (const std::string& name : kCases) {
+    const Golden golden(name);
+    const TempDirectory out;
+    const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+    REQUIRE(WritePeftAdapter(out.path() + "/a", adapter).ok());
+    REQUIRE(WritePeftAdapter(out.path() + "/b", adapter).ok());
+    for (const char* file : {"/adapter_model.safetensors", "/adapter_config.json"})
+      CHECK(Expect(ReadFile(out.path() + "/a" + file)) == Expect(ReadFile(out.path() + "/b" + file)));
+    CHECK(Expect(ReadFile(out.path() + "/a/adapter_model.safetensors")) ==
+          Expect(ReadFile((CasePath(name) / "adapter/adapter_model.safetensors").string())));
+    const Adapter again = Expect(ReadPeftAdapter(out.path() + "/a", golden.directory.config()));
+    CHECK(at::equal(again.values(), adapter.values()));
+    CHECK(again.linears()[0].scaling == adapter.linears()[0].scaling);
+  }
+}
+
+TEST_CASE("an adapter of another base is refused by name", "[golden]") {
+  const Golden golden("gqa_tied"), other("one_kv_head_biased");
+  const auto result = ReadPeftAdapter(CasePath("gqa_tied") / "adapter", other.directory.config());
+  REQUIRE(!result.ok());
+  CHECK(result.error().code == ErrorCode::kData);
+  CHECK(result.error().Format().find("another base") != std::string::npos);
+}
+
+}  // namespace lorry
