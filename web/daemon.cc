@@ -4,8 +4,10 @@
 
 #include "base/files.h"
 #include "ledger/books.h"
+#include "registry/name_index.h"
 #include "web/access.h"
 #include "web/books_desk.h"
+#include "web/registry_desk.h"
 
 namespace lorry {
 namespace {
@@ -18,10 +20,12 @@ SchedulerOptions SchedulerOptionsOf(const DaemonOptions& options) {
   scheduler.bind_address = options.bind_address;
   scheduler.client_port = options.client_port;
   scheduler.worker_port = options.worker_port;
-  for (const auto& migrations : {LedgerMigrations(), AccessMigrations()}) {
+  for (const auto& migrations : {RegistryMigrations(), LedgerMigrations(), AccessMigrations()}) {
     scheduler.migrations.insert(scheduler.migrations.end(), migrations.begin(), migrations.end());
   }
+  scheduler.registry = MakeRegistryPort(options.home);
   scheduler.books = MakeBooksPort();
+  AddRegistryQueries(&scheduler.queries, options.home);
   AddBooksQueries(&scheduler.queries);
   AddTokenQueries(&scheduler.queries);
   return scheduler;

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "web/html.h"
+#include "web/registry_desk.h"
 
 namespace lorry {
 namespace {
@@ -89,6 +90,7 @@ HttpResponse Site::Handle(const HttpRequest& request) const {
     refused.headers.emplace_back("WWW-Authenticate", "Bearer");
     return refused;
   }
+  if (IsHubRequest(request)) return AnswerHubRequest(reader->db(), scheduler_->home(), request, access->MayReadPrivateNames(), access->token_id);
   return Route(request, *access);
 }
 
