@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <utf8proc.h>
 
+#include "model/format/unicode_additions.h"
+
 namespace lorry {
 namespace {
 
@@ -17,14 +19,45 @@ bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
+// Characters that utf8proc orders or composes and the `tokenizers` package, whose normalizer has the Unicode of 2016, takes as they
+// stand: found by normalizing every character of a combining class beside marks of other classes with both.
+constexpr CodePointRange kNotNormalized[] = {
+    {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C},
+    {0xEBA, 0xEBA}, {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C}, {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
+    {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+    {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+    {0x1E4EC, 0x1E4EF},
+};
+
+bool IsNotNormalized(char32_t c) {
+  return c >= kNotNormalized[0].first &&
+         std::any_of(std::begin(kNotNormalized), std::end(kNotNormalized), [&](const CodePointRange& r) { return c >= r.first && c <= r.last; });
+}
+
 // REQUIRES: valid UTF-8.
-std::string UnicodeForm(std::string_view text, unsigned options) {
+std::string WholeForm(std::string_view text, unsigned options) {
   utf8proc_uint8_t* out = nullptr;
   utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
                                        &out, static_cast<utf8proc_option_t>(options));
   if (size < 0) return std::string(text);
   std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(out, std::free);
   return std::string(reinterpret_cast<const char*>(out), static_cast<size_t>(size));
+}
+
+// The form of each stretch between characters that are taken as they stand.
+std::string UnicodeForm(std::string_view text, unsigned options) {
+  std::string out;
+  size_t done = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    if (!IsNotNormalized(NextCodePoint(text, at))) continue;
+    out += WholeForm(text.substr(done, begin - done), options);
+    out += text.substr(begin, at - begin);
+    done = at;
+  }
+  return out + WholeForm(text.substr(done), options);
 }
 
 std::string StripSpace(std::string_view text, bool left, bool right) {
