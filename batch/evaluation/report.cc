@@ -116,6 +116,7 @@ json EvaluationReport::SampleJson(const Sample& sample) {
 
 json EvaluationReport::ToJson() const {
   json metrics = json::object();
+  json means = json::object();
   const auto n = static_cast<double>(scored_rows_);
   for (size_t m = 0; m < kMetrics.size() && scored_rows_ > 0; ++m) {
     const Sums& sums = sums_[m];
@@ -123,6 +124,7 @@ json EvaluationReport::ToJson() const {
     const double variance = scored_rows_ > 1 ? std::max(0.0, (sums.f_squared - n * mean * mean) / (n - 1)) : 0.0;
     metrics[kMetrics[m]] = {{"precision", sums.precision / n}, {"recall", sums.recall / n}, {"f", mean},
                             {"standard_error", std::sqrt(variance / n)}};
+    means[kMetrics[m]] = mean;
   }
   json samples = json::array();
   for (const Sample& sample : samples_) samples.push_back(SampleJson(sample));
@@ -131,6 +133,7 @@ json EvaluationReport::ToJson() const {
   return {{"schema", 1},
           {"title", options_.title},
           {"rows", {{"total", rows()}, {"ok", ok_rows_}, {"error", error_rows_}, {"scored", scored_rows_}}},
+          {"rouge", means},
           {"metrics", metrics},
           {"signature", "rouge_score 0.1.2, use_stemmer=True, lines as sentences; mean over rows"},
           {"errors", errors_},

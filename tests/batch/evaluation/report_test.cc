@@ -23,6 +23,7 @@ TEST_CASE("a report holds means, samples and error counts", "[report]") {
   CHECK(page["rows"] == json({{"total", 5}, {"ok", 4}, {"error", 1}, {"scored", 3}}));
   CHECK(report.MeanF("rouge1") == Approx((1 + 0.5 + 0) / 3));
   CHECK(page["metrics"]["rougeL"]["f"].get<double>() == report.MeanF("rougeL"));
+  CHECK(page["rouge"]["rouge1"].get<double>() == report.MeanF("rouge1"));
   CHECK(page["errors"]["context_length_exceeded"] == 1);
   REQUIRE(page["samples"].size() == 2);
   CHECK(page["samples"][1]["id"] == "c");

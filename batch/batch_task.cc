@@ -1,0 +1,378 @@
+#include "batch/batch_task.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "base/files.h"
+#include "batch/assembly.h"
+#include "batch/engine.h"
+#include "batch/evaluation/report.h"
+#include "batch/loaded_model.h"
+#include "batch/row_lines.h"
+#include "batch/row_writer.h"
+#include "configs/job_spec.h"
+
+namespace lorry {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kWaitingRows = 256;  // prepared ahead where rows are not leased
+constexpr int64_t kProgressRows = 16;
+
+void TellError(TaskChannel& channel, const Error& error) {
+  channel.Send({{"t", "error"}, {"reason", EndReasonOf(TaskExitOf(error.code))}, {"message", error.message}, {"hint", error.hint},
+                {"file", error.file}, {"line", error.line}, {"key", error.key}});
+}
+
+RowDefaults DefaultsOf(const BatchSpec& spec) {
+  RowDefaults defaults;
+  defaults.sampling.max_tokens = spec.sampling.max_tokens;
+  defaults.sampling.temperature = spec.sampling.temperature;
+  defaults.sampling.top_p = spec.sampling.top_p;
+  defaults.sampling.seed = static_cast<uint64_t>(spec.sampling.seed);
+  defaults.sampling.stop = spec.sampling.stop;
+  // A row may call the model by the job's name for it, with or without version and the organisation "library".
+  for (const auto& name : {std::optional(spec.model), spec.adapter}) {
+    if (!name || IsDirectoryReference(*name)) continue;
+    const std::string bare = name->substr(0, name->find('@'));
+    for (const std::string& form : {bare, *name}) {
+      defaults.model_names.push_back(form);
+      if (form.starts_with("library/")) defaults.model_names.push_back(form.substr(8));
+    }
+  }
+  const bool by_path = IsDirectoryReference(spec.model) || (spec.adapter && IsDirectoryReference(*spec.adapter));
+  if (by_path) defaults.model_names.clear();
+  defaults.model = spec.adapter.value_or(spec.model);
+  return defaults;
+}
+
+// What earlier attempts left, committed or not.
+Result<ShardIndex> EarlierRows(const TaskFile& task) {
+  ShardIndex index;
+  try {
+    for (const json& shard : task.shards) {
+      const std::string path = task.run_dir + "/" + shard.at("shard").get<std::string>();
+      for (const json& row : shard.at("rows")) {
+        ShardRow head;
+        head.index = row.at(0).get<int64_t>();
+        head.state = row.at(1) == "ok" ? RowState::kOk : RowState::kError;
+        LORRY_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(row.at(4).get<std::string>()));
+        index.Add(head, {path, row.at(2).get<int64_t>(), row.at(3).get<int64_t>(), digest}, true);
+      }
+    }
+  } catch (const json::exception& e) {
+    return MakeError(ErrorCode::kInternal, std::string("task file: shards: ") + e.what());
+  }
+  LORRY_TRY(index.AddShardsBelow(task.run_dir + "/attempts"));
+  return index;
+}
+
+class BatchTask {
+ public:
+  BatchTask(const TaskFile& task, const BatchSpec& spec, TaskChannel& channel, int rank)
+      : task_(task), spec_(spec), channel_(channel), rank_(rank), defaults_(DefaultsOf(spec)) {}
+
+  Status Run(const std::string& title);
+
+ private:
+  Status Prepare();
+  void StartLanes();
+  void JoinLanes();
+  void FeedAll();
+  Status FeedLeases();
+  Status Lease(const json& line);
+  Status TakeRow(int64_t index, uint64_t epoch);
+  void OnResult(EngineResult result);
+  void OnDurable(const ShardRow& row, const RowPlace& place);
+  void Report(const ShardRow& row, const RowPlace& place, uint64_t epoch);
+  void AskForRows();
+  void TellProgress(int64_t done);
+  Status WriteOutputs(const std::string& title);
+  [[noreturn]] void EndNow(const Error& error);
+
+  const TaskFile& task_;
+  const BatchSpec& spec_;
+  TaskChannel& channel_;
+  int rank_;
+  RowDefaults defaults_;
+  std::optional<LoadedModel> model_;
+  std::optional<RowCursor> cursor_;
+  ShardIndex earlier_;
+  int64_t total_ = 0;
+  EngineOptions engine_options_;
+  std::unique_ptr<RowFeed> feed_;
+  std::unique_ptr<RowWriter> writer_;
+  std::vector<std::thread> lanes_;
+  std::mutex leases_mutex_;
+  std::set<int64_t> leased_;  // rows leased and not yet reported
+  bool asked_ = false;        // a rows_wanted line has no answer yet
+  bool no_more_ = false;
+  std::atomic<int64_t> done_ = 0;
+  int64_t done_before_ = 0;   // rows that earlier attempts finished
+  std::chrono::steady_clock::time_point computing_since_;
+};
+
+// The road of a rank: load, take rows as they are leased, compute, make durable, report; at the end rank 0 assembles.
+Status BatchTask::Run(const std::string& title) {
+  LORRY_TRY(Prepare());
+  channel_.Send({{"t", "phase"}, {"phase", "productive"}});
+  computing_since_ = std::chrono::steady_clock::now();
+  done_before_ = done_;
+  StartLanes();
+  Status fed = OkStatus();
+  if (channel_.interactive()) {
+    fed = FeedLeases();
+  } else {
+    FeedAll();
+  }
+  feed_->Close();
+  JoinLanes();
+  writer_->Flush();
+  LORRY_TRY(fed);
+  return rank_ == 0 ? WriteOutputs(title) : OkStatus();
+}
+
+Status BatchTask::Prepare() {
+  const auto input = [this](const char* name) {
+    const auto found = task_.inputs.find(name);
+    return found == task_.inputs.end() ? std::string() : found->second;
+  };
+  LORRY_ASSIGN_OR_RETURN(cursor_, RowCursor::Open(input("input"), spec_.prompt.value_or("")));
+  LORRY_ASSIGN_OR_RETURN(total_, cursor_->Count());
+  LORRY_ASSIGN_OR_RETURN(earlier_, EarlierRows(task_));
+  LORRY_ASSIGN_OR_RETURN(model_, LoadModel({.directory = input("base_model"), .adapter = input("adapter")}));
+  if (model_->dtype == "float32") {
+    channel_.Send({{"t", "log"}, {"level", "info"}, {"text", "this CPU has no AVX-512 BF16: computing in float32"}});
+  }
+  channel_.Send({{"t", "facts"}, {"facts", {{"dtype", model_->dtype}, {"lanes", task_.lanes}, {"threads_per_lane", task_.threads_per_lane}}}});
+  engine_options_.end_tokens = model_->end_tokens;
+  if (channel_.interactive()) {
+    for (const json& shard : task_.shards) done_ += static_cast<int64_t>(shard.value("rows", json::array()).size());
+  }
+  feed_ = std::make_unique<RowFeed>(channel_.interactive() ? 0 : kWaitingRows);
+  LORRY_TRY(MakeDirectories(task_.attempt_dir));
+  LORRY_ASSIGN_OR_RETURN(auto shard, ShardWriter::Create(task_.attempt_dir + "/" + ShardFileName(rank_)));
+  writer_ = std::make_unique<RowWriter>(std::move(shard), [this](const ShardRow& row, const RowPlace& place) { OnDurable(row, place); },
+                                        [this](const Error& error) { EndNow(error); });
+  return OkStatus();
+}
+
+void BatchTask::StartLanes() {
+  for (int lane = 0; lane < task_.lanes / task_.ranks; ++lane) {
+    lanes_.emplace_back([this] {
+      SetLaneThreads(task_.threads_per_lane);
+      const auto model = model_->new_lane();
+      Engine engine(*model, engine_options_, [this](TokenId id) { return model_->tokenizer.TokenBytes(id); });
+      const Status status = engine.Run(*feed_, [this](EngineResult result) { OnResult(std::move(result)); });
+      if (!status.ok()) EndNow(status.error());
+    });
+  }
+}
+
+void BatchTask::JoinLanes() {
+  for (std::thread& lane : lanes_) lane.join();
+}
+
+// A task run by hand: all rows, but those that an earlier attempt has finished.
+void BatchTask::FeedAll() {
+  for (int64_t index = 0; index < total_; ++index) {
+    if (earlier_.Find(index)) {
+      ++done_;
+      continue;
+    }
+    if (const Status status = TakeRow(index, task_.epoch.value()); !status.ok()) EndNow(status.error());
+  }
+}
+
+Status BatchTask::FeedLeases() {
+  AskForRows();
+  while (true) {
+    const auto line = channel_.Receive();
+    if (!line) ::_exit(static_cast<int>(TaskExit::kInternal));  // the worker is gone, and with it this attempt
+    const std::string type = line->value("t", "");
+    if (type == "rows") LORRY_TRY(Lease(*line));
+    if (type == "no_more_rows") {
+      const std::lock_guard lock(leases_mutex_);
+      no_more_ = true;
+      return OkStatus();
+    }
+    if (type == "stop") {
+      feed_->Abandon();
+      if (line->value("mode", "") == "checkpoint") writer_->Flush();
+      ::_exit(static_cast<int>(TaskExit::kStopped));
+    }
+  }
+}
+
+Status BatchTask::Lease(const json& line) {
+  const auto epoch = line.value("epoch", uint64_t{0});
+  std::vector<int64_t> rows;
+  {
+    const std::lock_guard lock(leases_mutex_);
+    asked_ = false;
+    for (const json& range : line.value("ranges", json::array())) {
+      const auto first = range.at(0).get<int64_t>();
+      for (int64_t index = first; index < first + range.at(1).get<int64_t>(); ++index) {
+        if (leased_.insert(index).second) rows.push_back(index);
+      }
+    }
+  }
+  for (const int64_t index : rows) {
+    // Bytes that an attempt left behind when it died are offered, not computed again.
+    if (const auto left = earlier_.Find(index)) {
+      LORRY_TRY(SyncShard(left->place.shard));
+      Report(left->row, left->place, epoch);
+      continue;
+    }
+    LORRY_TRY(TakeRow(index, epoch));
+  }
+  AskForRows();
+  return OkStatus();
+}
+
+Status BatchTask::TakeRow(int64_t index, uint64_t epoch) {
+  LORRY_ASSIGN_OR_RETURN(const auto row, cursor_->At(index));
+  if (!row) return MakeError(ErrorCode::kInternal, fmt::format("row {} was leased, but the input has only {}", index, total_));
+  auto prepared = PrepareRow(*row, defaults_, model_->tokenizer, model_->chat());
+  if (prepared.ok()) {
+    prepared->epoch = epoch;
+    feed_->Push(std::move(prepared).value());
+    return OkStatus();
+  }
+  const RowHead head{row->line, row->form, ""};
+  writer_->Put({.index = index, .epoch = epoch, .state = RowState::kError, .line = ErrorLine(row->id, head, prepared.error())});
+  return OkStatus();
+}
+
+void BatchTask::OnResult(EngineResult result) {
+  ShardRow row{.index = result.row.index,
+               .epoch = result.row.epoch,
+               .prompt_tokens = static_cast<uint32_t>(result.row.prompt.size()),
+               .completion_tokens = static_cast<uint32_t>(result.tokens.size()),
+               .millis = static_cast<uint32_t>(std::clamp<int64_t>(result.millis, 0, UINT32_MAX))};
+  if (result.error) {
+    row.state = RowState::kError;
+    row.line = ErrorLine(result.row.id, result.row.head, *result.error);
+  } else {
+    row.line = OutputLine(result, CompletionText(result, model_->tokenizer), defaults_);
+  }
+  writer_->Put(std::move(row));
+}
+
+void BatchTask::OnDurable(const ShardRow& row, const RowPlace& place) { Report(row, place, row.epoch); }
+
+void BatchTask::Report(const ShardRow& row, const RowPlace& place, uint64_t epoch) {
+  const std::string shard = place.shard.starts_with(task_.run_dir + "/") ? place.shard.substr(task_.run_dir.size() + 1) : place.shard;
+  channel_.Send({{"t", "row"}, {"index", row.index}, {"epoch", epoch}, {"state", RowStateName(row.state)}, {"shard", shard},
+                 {"offset", place.offset}, {"length", place.length}, {"sha256", place.sha256.hex()}, {"prompt_tokens", row.prompt_tokens},
+                 {"completion_tokens", row.completion_tokens}, {"millis", row.millis}});
+  {
+    const std::lock_guard lock(leases_mutex_);
+    leased_.erase(row.index);
+  }
+  const int64_t done = ++done_;
+  if (done % kProgressRows == 0 || done == total_) TellProgress(done);
+  if (channel_.interactive()) AskForRows();
+}
+
+void BatchTask::TellProgress(int64_t done) {
+  const double minutes = std::chrono::duration<double, std::ratio<60>>(std::chrono::steady_clock::now() - computing_since_).count();
+  const double rate = minutes > 0 ? static_cast<double>(done - done_before_) / minutes : 0;
+  channel_.Send({{"t", "progress"}, {"done", done}, {"total", total_}, {"rows_per_minute", rate}});
+}
+
+// Keeps about twice as many rows at hand as the lanes compute at once; one question at a time.
+void BatchTask::AskForRows() {
+  const int64_t at_once = engine_options_.max_rows * (task_.lanes / task_.ranks);
+  const std::lock_guard lock(leases_mutex_);
+  const auto held = static_cast<int64_t>(leased_.size());
+  if (asked_ || no_more_ || held > at_once) return;
+  asked_ = true;
+  channel_.Send({{"t", "rows_wanted"}, {"count", 2 * at_once - held}, {"total", total_}});
+}
+
+Status BatchTask::WriteOutputs(const std::string& title) {
+  // The rows of this attempt's ranks lie in shards that did not exist when the earlier ones were read.
+  LORRY_TRY(earlier_.AddShardsBelow(task_.run_dir + "/attempts"));
+  const std::string directory = task_.attempt_dir + "/output";
+  LORRY_ASSIGN_OR_RETURN(const AssembledBatch batch,
+                         AssembleBatch(*cursor_, earlier_, {.directory = directory, .title = title, .evaluate = spec_.evaluate.has_value(),
+                                                            .reference_field = spec_.evaluate ? spec_.evaluate->reference : ""}));
+  channel_.Send({{"t", "output"}, {"name", "output"}, {"path", directory + "/output.jsonl"}});
+  channel_.Send({{"t", "output"}, {"name", "errors"}, {"path", directory + "/errors.jsonl"}});
+  if (batch.has_report) {
+    channel_.Send({{"t", "output"}, {"name", "report"}, {"path", directory + "/report.json"}});
+    channel_.Send({{"t", "output"}, {"name", "report_html"}, {"path", directory + "/report.html"}});
+  }
+  return OkStatus();
+}
+
+void BatchTask::EndNow(const Error& error) {
+  TellError(channel_, error);
+  ::_exit(static_cast<int>(TaskExitOf(error.code)));
+}
+
+Status RunEvaluate(const TaskFile& task, const EvaluateSpec& spec, TaskChannel& channel) {
+  const auto input = [&task](const char* name, const std::string& otherwise) {
+    const auto found = task.inputs.find(name);
+    return found == task.inputs.end() ? otherwise : found->second;
+  };
+  channel.Send({{"t", "phase"}, {"phase", "productive"}});
+  LORRY_ASSIGN_OR_RETURN(const EvaluationReport report,
+                         EvaluateOutputFile(input("output", spec.output), input("reference", spec.reference_path), spec.reference_field));
+  const std::string directory = task.attempt_dir + "/output";
+  LORRY_TRY(MakeDirectories(directory));
+  LORRY_TRY(WriteFileAtomically(directory + "/report.json", report.ToJson().dump(1) + "\n"));
+  LORRY_TRY(WriteFileAtomically(directory + "/report.html", report.ToHtml()));
+  channel.Send({{"t", "output"}, {"name", "report"}, {"path", directory + "/report.json"}});
+  channel.Send({{"t", "output"}, {"name", "report_html"}, {"path", directory + "/report.html"}});
+  return OkStatus();
+}
+
+Status RunJob(const TaskFile& task, TaskChannel& channel, int rank) {
+  LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(task.job));
+  if (const EvaluateSpec* evaluate = job.evaluate()) return RunEvaluate(task, *evaluate, channel);
+  const BatchSpec* batch = job.batch();
+  if (batch == nullptr) return MakeError(ErrorCode::kSpec, fmt::format("lorry-batch does not carry out kind: {}", job.kind()));
+  if (batch->strategy == BatchStrategy::kMapReduce || batch->strategy == BatchStrategy::kRefine) {
+    return MakeError(ErrorCode::kUnsupported, "strategy: not in this version", "use strategy: single");
+  }
+  BatchTask batch_task(task, *batch, channel, rank);
+  return batch_task.Run(job.name);
+}
+
+}  // namespace
+
+TaskExit RunTask(const std::string& path) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const auto task = TaskFile::Read(path);
+  if (!task.ok()) {
+    fmt::print(stderr, "lorry-batch: {}\n", task.error().Format());
+    return TaskExitOf(task.error().code);
+  }
+  const int rank = RankFromEnvironment();
+  auto channel = TaskChannel::Connect(task->socket, rank);
+  if (!channel.ok()) {
+    fmt::print(stderr, "lorry-batch: {}\n", channel.error().Format());
+    return TaskExit::kInternal;
+  }
+  channel->Send({{"t", "phase"}, {"phase", "startup"}});
+  if (const Status status = RunJob(*task, *channel, rank); !status.ok()) {
+    TellError(*channel, status.error());
+    return TaskExitOf(status.error().code);
+  }
+  channel->Send({{"t", "done"}});
+  return TaskExit::kDone;
+}
+
+}  // namespace lorry
