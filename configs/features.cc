@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::array kFeatures = {
     Feature{"adapter.dora", false},
+    Feature{"adapter.dropout", false},
     Feature{"adapter.init_from", true},
     Feature{"adapter.rslora", true},
     Feature{"adapter.type: lora", true},
@@ -46,9 +47,9 @@ constexpr std::array kFeatures = {
     Feature{"command tokenize", true},
     Feature{"command up", true},
     Feature{"command watch", true},
-    Feature{"command worker drain", false},
+    Feature{"command worker drain", true},
     Feature{"command worker list", true},
-    Feature{"command worker resume", false},
+    Feature{"command worker resume", true},
     Feature{"evaluate", true},
     Feature{"evaluate.judge", false},
     Feature{"evaluate.metrics: bertscore", false},

@@ -44,8 +44,16 @@ void CheckStepSize(TrainingSpec& training, ReadContext& context) {
   if (!training.tokens_per_step && !training.rows_per_micro_batch) training.tokens_per_step = kDefaultTokensPerStep;
 }
 
+// A value that this version does not carry out, where the one that changes nothing is.
+void RefuseUnbuilt(ReadContext& context, const std::string& key, const std::string& hint) {
+  if (IsBuilt(key)) return;
+  context.FailAt(key, "not in this version", hint);
+  context.errors.back().code = ErrorCode::kUnsupported;
+}
+
 void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
   CheckDataset(job, context);
+  if (job.adapter.dropout > 0) RefuseUnbuilt(context, "adapter.dropout", "only 0 is carried out");
   TrainingSpec& training = job.training;
   if (!context.Given("training.epochs") && !context.Given("training.max_steps")) {
     context.FailAt("training", "neither epochs nor max_steps is given", "one of them must be there");
@@ -97,10 +105,7 @@ void CheckResources(ResourcesSpec& resources, bool command, ReadContext& context
   if (resources.gpus && context.Given("resources.threads_per_lane") && !context.from_json) {
     context.FailAt("resources.threads_per_lane", "goes with cpus", "a GPU is one lane");
   }
-  if (resources.nodes > 1 && !IsBuilt("resources.nodes")) {
-    context.FailAt("resources.nodes", "not in this version", "a run has the devices of one node");
-    context.errors.back().code = ErrorCode::kUnsupported;
-  }
+  if (resources.nodes > 1) RefuseUnbuilt(context, "resources.nodes", "a run has the devices of one node");
   if (!resources.gpus && resources.cpus.value_or(1) % resources.threads_per_lane != 0) {
     context.FailAt("resources.threads_per_lane", fmt::format("{} does not divide cpus {}", resources.threads_per_lane, *resources.cpus),
                    "every lane has the same number of threads");

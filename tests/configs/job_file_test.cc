@@ -122,6 +122,8 @@ const BrokenJob kBrokenJobs[] = {
       // known, and not in this version
       {"kind: finetune", "kind: pipeline", "job.yaml:1:7: kind: not in this version; \"pipeline\" is known, but not carried out yet\n"},
       {"  r: 16", "  type: qlora", "job.yaml:9:9: adapter.type: not in this version; \"qlora\" is known, but not carried out yet\n"},
+      {"  r: 16", "  dropout: 0.1", "job.yaml:9:12: adapter.dropout: not in this version; only 0 is carried out\n"},
+      {"{cpus: 2}", "{cpus: 2, nodes: 2}", "job.yaml:13:29: resources.nodes: not in this version; a run has the devices of one node\n"},
       {"  r: 16", "  dora: true", "job.yaml:9:3: adapter.dora: not in this version\n"},
       {"resources:", "sweep: {method: grid}\nresources:", "job.yaml:13:1: sweep: not in this version\n"},
 };
