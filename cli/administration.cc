@@ -27,6 +27,13 @@ Result<int> RunWorkerList(Session& session) {
   return 0;
 }
 
+Result<int> RunWorkerDrain(Session& session, const std::string& worker, bool drain) {
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("worker.drain", {{"worker", worker}, {"drain", drain}}));
+  session.terminal().Print(fmt::format("{} {}; {} running there\n", worker, drain ? "takes nothing new" : "takes runs again", TextOf(answer, "running")));
+  session.terminal().PrintJson(answer);
+  return 0;
+}
+
 Result<int> RunTokenCreate(Session& session, const TokenOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("token.create", {{"role", options.role}, {"note", options.note}}, /*changes=*/true));
   session.terminal().Print(TextOf(answer, "token") + "\n");

@@ -9,6 +9,8 @@
 namespace lorry {
 
 Result<int> RunWorkerList(Session& session);
+// `drain`: it takes nothing new, and what runs there runs on; else it takes runs again.
+Result<int> RunWorkerDrain(Session& session, const std::string& worker, bool drain);
 
 struct TokenOptions {
   std::string role;

@@ -185,8 +185,12 @@ class InputCheck {
       if (const auto adapter = Locate("adapter", *job.adapter)) CheckAdapterFits("adapter", adapter->path);
     }
     CheckWritable("output", job.output);
+    if (job.prompt) {
+      const Result<ChatTemplate> prompt = ChatTemplate::Parse(*job.prompt, "prompt");
+      if (!prompt.ok()) return Fail("prompt", prompt.error().message, prompt.error().hint);
+    }
     Result<BatchRowReader> reader = BatchRowReader::Open(job.input, job.prompt.value_or(""));
-    if (!reader.ok()) return Fail(job.prompt && reader.error().line == 0 && FileExists(job.input) ? "prompt" : "input", reader.error());
+    if (!reader.ok()) return Fail("input", reader.error());
     std::optional<TokenizeReport> report;
     if (model) {
       if (Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path); opened.ok()) report.emplace(std::move(*opened));

@@ -29,7 +29,7 @@ void AddGenerate(CommandSet& set) {
   generate.add_option("--temperature", options->temperature, "0 (default): greedy")->check(CLI::Range(0.0, 2.0));
   generate.add_option("--top-p", options->top_p, "of the sampled probability (default 1)")->check(CLI::Range(0.0, 1.0));
   generate.add_option("--seed", options->seed, "of the sampling (default 0)");
-  generate.add_option("--stop", options->stop, "texts that end the answer");
+  generate.add_option("--stop", options->stop, "a text that ends the answer; may be repeated")->allow_extra_args(false);
   generate.add_flag("--raw", options->raw, "the prompt as it is, without the chat template");
 }
 

@@ -40,6 +40,13 @@ void AddSystemCommands(CommandSet& set) {
   doctor.add_flag("--features", doctor_options->features, "what of the commands and keys this version carries out");
   CLI::App& worker = AddCommand(set, set.app, "worker", "machines that carry out runs", "lorry worker list");
   AddCommand(set, worker, "list", "workers and their devices", "lorry worker list", [](Session& session) { return RunWorkerList(session); });
+  for (const bool drain : {true, false}) {
+    auto id = std::make_shared<std::string>();
+    const std::string word = drain ? "drain" : "resume";
+    AddCommand(set, worker, word, drain ? "lets a worker finish what it has and take nothing new" : "lets a drained worker take runs again", "lorry worker " + word + " w-node7",
+               [id, drain](Session& session) { return RunWorkerDrain(session, *id, drain); })
+        .add_option("worker", *id, "as lorry worker list shows it")->required();
+  }
   AddTokens(set);
 }
 

@@ -196,6 +196,24 @@ Result<int> Detach(Session& session, const UpOptions& options) {
   }
 }
 
+// Every running attempt writes a checkpoint and ends, and nothing new begins. Does nothing where no scheduler answers.
+void DrainRuns(Session& session) {
+  const int64_t deadline = SystemClock().MonotonicMillis() + kWorkerGrace.count();
+  wire::WatchRun news;  // of all runs
+  news.wait_ms = 1'000;
+  for (;;) {
+    const Result<nlohmann::json> answer = session.Ask("scheduler.drain", {{"drain", true}});
+    const int64_t running = answer.ok() && answer->is_object() ? answer->value("running", int64_t{0}) : 0;
+    if (running == 0 || SystemClock().MonotonicMillis() > deadline) return;
+    session.terminal().Progress(fmt::format("{} runs write a checkpoint", running), 0, 0);
+    const Result<SchedulerClient*> scheduler = session.Scheduler();
+    if (!scheduler.ok()) return;
+    const Result<wire::RunEvents> events = (*scheduler)->Watch(news);
+    if (!events.ok()) return;
+    news.after = events->next;
+  }
+}
+
 }  // namespace
 
 Result<int> RunUp(Session& session, const UpOptions& options) {
@@ -219,8 +237,9 @@ Result<int> RunDown(Session& session) {
   }
   const int process = static_cast<int>(syscall(SYS_pidfd_open, running->pid, 0));
   if (process < 0) return ErrnoError("cannot watch process", std::to_string(running->pid));
-  kill(running->pid, SIGTERM);
   session.terminal().Note("stopping; running jobs write a checkpoint first");
+  DrainRuns(session);
+  kill(running->pid, SIGTERM);
   pollfd ended = {process, POLLIN, 0};
   const int patience = static_cast<int>(kWorkerGrace.count() + kSchedulerGrace.count() + 5'000);
   const bool gone = poll(&ended, 1, patience) == 1;

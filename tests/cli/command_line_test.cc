@@ -1,0 +1,136 @@
+// Exit statuses and refusals that need no scheduler.
+#include <catch2/catch.hpp>
+
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "cli/command_line.h"
+#include "cli/home_state.h"
+#include "cli/terminal.h"
+
+namespace lorry {
+namespace {
+
+struct Outcome {
+  int status = 0;
+  std::string out, err;
+};
+
+// Standard output or error into a file for as long as it lives.
+class Captured {
+ public:
+  Captured(int fd, std::string path) : fd_(fd), saved_(dup(fd)), path_(std::move(path)) {
+    std::fflush(fd_ == 1 ? stdout : stderr);
+    FILE* file = std::fopen(path_.c_str(), "w");
+    dup2(fileno(file), fd_);
+    std::fclose(file);
+  }
+  std::string Take() {
+    std::fflush(fd_ == 1 ? stdout : stderr);
+    dup2(saved_, fd_);
+    close(saved_);
+    return *ReadFile(path_);
+  }
+
+ private:
+  int fd_;
+  int saved_;
+  std::string path_;
+};
+
+Outcome Lorry(std::vector<std::string> words, const std::string& home) {
+  words.insert(words.begin(), "lorry");
+  words.insert(words.end(), {"--home", home});
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  const TempDirectory folder;
+  Captured out(1, folder.path() + "/out"), err(2, folder.path() + "/err");
+  Outcome outcome;
+  outcome.status = RunCommandLine(static_cast<int>(argv.size()), argv.data());
+  outcome.err = err.Take();
+  outcome.out = out.Take();
+  return outcome;
+}
+
+struct Refusal {
+  std::vector<std::string> words;
+  int status;
+  const char* says;  // begins standard error
+};
+
+TEST_CASE("what is refused without a scheduler", "[cli]") {
+  const TempDirectory home;
+  const Refusal refusals[] = {
+      {{"pland"}, 2, "pland: unknown command; did you mean \"plan\"?"},
+      {{"frobnicate"}, 2, "frobnicate: unknown command; lorry --help lists them"},
+      {{"plan"}, 2, "job is required; add --help"},
+      {{"plan", "/no/such/job.yaml"}, 2, "/no/such/job.yaml: "},
+      {{"merge", "a/b", "--to", "c"}, 2, "lorry merge: not in this version"},
+      {{"eval", "bleu", "--reference", "x"}, 2, "lorry eval bleu: not in this version"},
+      {{"price", "set", "H100", "2.5"}, 2, "lorry price set: not in this version"},
+      {{"worker", "drain", "w1"}, 3, "no scheduler runs in "},
+      {{"cost", "--format", "focus"}, 2, "--format focus: not in this version"},
+      {{"cost", "--by", "moon"}, 2, "costs are not grouped by \"moon\""},
+      {{"cost", "--from", "2026-11-02T00:30:00Z"}, 2, "2026-11-02T00:30:00.000Z is not a full UTC hour"},
+      {{"token", "create", "--role", "king"}, 2, "--role: king not in "},
+      {{"ps"}, 3, "no scheduler runs in "},
+      {{"submit", "configs/command.yaml"}, 3, "no scheduler runs in "},
+      {{"tokenize", "--model", "./no-such-model"}, 5, ""},
+      {{"ledger", "verify"}, 5, ""},
+      {{"model", "import", "/no/such/model", "--name", "a/b"}, 5, "/no/such/model does not exist"},
+      {{"model", "import", "configs", "--name", "api/b"}, 2, "\"api/b\" is reserved"},
+  };
+  for (const Refusal& refusal : refusals) {
+    CAPTURE(refusal.words);
+    const Outcome outcome = Lorry(refusal.words, home.path() + "/home");
+    CHECK(outcome.status == refusal.status);
+    CHECK(outcome.err.substr(0, std::string(refusal.says).size()) == refusal.says);
+    CHECK(outcome.out.empty());
+  }
+}
+
+TEST_CASE("help, version and features are told", "[cli]") {
+  const TempDirectory home;
+  CHECK(Lorry({"--version"}, home.path()).out.starts_with("lorry "));
+  CHECK(Lorry({"submit", "--help"}, home.path()).out.find("Example: lorry submit job.yaml") != std::string::npos);
+  const Outcome features = Lorry({"doctor", "--features", "--json"}, home.path());
+  CHECK(features.status == 0);
+  CHECK(features.out.find("{\"built\":false,\"name\":\"sweep\"}") != std::string::npos);
+}
+
+TEST_CASE("an error with --json is one document with stable keys", "[cli]") {
+  const TempDirectory home;
+  const Outcome outcome = Lorry({"plan", "/no/such/job.yaml", "--json"}, home.path());
+  CHECK(outcome.status == 2);
+  for (const char* key : {"\"code\":", "\"message\":", "\"hint\":", "\"file\":", "\"line\":", "\"key\":"}) CHECK(outcome.out.find(key) != std::string::npos);
+}
+
+TEST_CASE("plan needs no scheduler and writes nothing", "[cli]") {
+  const TempDirectory home;
+  const Outcome plan = Lorry({"plan", "configs/command.yaml", "--set", "array=100", "--json"}, home.path() + "/home");
+  CHECK(plan.status == 0);
+  CHECK(plan.out.find("\"elements\":100") != std::string::npos);
+  CHECK_FALSE(FileExists(home.path() + "/home"));
+}
+
+TEST_CASE("addresses of a process that is gone are not told", "[cli]") {
+  const TempDirectory home;
+  HomeAddresses addresses;
+  addresses.client = "tcp://127.0.0.1:8601";
+  addresses.home = home.path();
+  addresses.pid = getpid();
+  addresses.start_ticks = 1;  // another process had this pid
+  REQUIRE(WriteHomeAddresses(addresses).ok());
+  CHECK_FALSE(ReadHomeAddresses(home.path()).has_value());
+  CHECK(Lorry({"down"}, home.path()).status == 0);
+}
+
+TEST_CASE("columns are aligned by what is seen", "[cli]") {
+  CHECK(AlignColumns({{"A", "B"}, {"\xC3\xA9\xC3\xA9\xC3\xA9", "x"}}) == "A    B\n\xC3\xA9\xC3\xA9\xC3\xA9  x\n");
+}
+
+}  // namespace
+}  // namespace lorry

@@ -1,0 +1,77 @@
+// Steps, tokens and FLOPs of jobs, computed by hand beside.
+#include <catch2/catch.hpp>
+
+#include "cli/work_estimate.h"
+
+namespace lorry {
+namespace {
+
+// hidden 4, inner 8, one layer, two heads of 2, one kv head, vocabulary 10.
+ModelConfig TinyModel() {
+  ModelConfig model;
+  model.model_type = "llama";
+  model.vocab_size = 10;
+  model.hidden_size = 4;
+  model.intermediate_size = 8;
+  model.layers = 1;
+  model.heads = 2;
+  model.kv_heads = 1;
+  model.head_dim = 2;
+  model.tied_embeddings = true;
+  return model;
+}
+
+JobSpec Finetune() {
+  JobSpec job;
+  FinetuneSpec finetune;
+  finetune.adapter.r = 2;
+  finetune.training.tokens_per_step = 100;
+  finetune.training.epochs = 2;
+  job.body = finetune;
+  job.resources.cpus = 2;
+  return job;
+}
+
+TEST_CASE("steps follow from tokens or rows, and max_steps ends them", "[work]") {
+  InputFacts facts;
+  facts.rows = 50;
+  facts.counted_rows = 50;
+  facts.tokens = 1010;
+  JobSpec job = Finetune();
+  FinetuneSpec& finetune = std::get<FinetuneSpec>(job.body);
+  CHECK(EstimateWork(job, facts).steps == 22);  // 2 x ceil(1010 / 100)
+  finetune.training.max_steps = 5;
+  CHECK(EstimateWork(job, facts).steps == 5);
+  finetune.training = TrainingSpec{};
+  finetune.training.epochs = 1;
+  finetune.training.rows_per_micro_batch = 4;
+  finetune.training.micro_batches_per_step = 2;
+  CHECK(EstimateWork(job, facts).steps == 7);  // ceil(50 / 8)
+}
+
+TEST_CASE("rows beyond the counted ones count like them", "[work]") {
+  InputFacts facts;
+  facts.rows = 1000;
+  facts.counted_rows = 10;
+  facts.tokens = 50;
+  CHECK(EstimateWork(Finetune(), facts).steps == 100);  // 2 x 5000 / 100
+}
+
+TEST_CASE("FLOPs of a training step", "[work]") {
+  InputFacts facts;
+  facts.model = TinyModel();
+  facts.rows = facts.counted_rows = 10;
+  facts.tokens = 100;
+  facts.loss_tokens = 25;
+  JobSpec job = Finetune();
+  std::get<FinetuneSpec>(job.body).training.epochs = 1;
+  const WorkEstimate work = EstimateWork(job, facts);
+  // q 4x4, k 2x4, v 2x4, o 4x4, gate 8x4, up 8x4, down 4x8
+  const double layers = 16 + 8 + 8 + 16 + 32 + 32 + 32;
+  const double adapter = 2 * (8 + 6 + 6 + 8 + 12 + 12 + 12);
+  CHECK(work.adapter_parameters == adapter);
+  CHECK(work.flops == Approx(100 * (4 * layers + 6 * adapter + 4 * 4 * 10 * 0.25)));
+}
+
+}  // namespace
+}  // namespace lorry
