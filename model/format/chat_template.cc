@@ -4,9 +4,11 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "model/format/jinja_interpreter.h"
 #include "model/format/jinja_parser.h"
 #include "model/format/tokenizer.h"
+#include "model/format/unicode_regex.h"
 
 namespace lorry {
 namespace {
@@ -33,8 +35,8 @@ std::string TemplateOf(const nlohmann::json& config) {
 
 Result<jinja::Value> MessageValue(const ChatMessage& message) {
   jinja::Dict dict;
-  dict.Set("role", jinja::Value::Text(message.role));
-  dict.Set("content", jinja::Value::Text(message.content));
+  dict.Set("role", jinja::Value::Text(ReplaceInvalidUtf8(message.role)));
+  dict.Set("content", jinja::Value::Text(ReplaceInvalidUtf8(message.content)));
   if (!message.other_fields.empty()) {
     LORRY_ASSIGN_OR_RETURN(jinja::Value other, jinja::FromJson(message.other_fields));
     if (other.IfDict()) {
@@ -56,6 +58,7 @@ Status AddMembers(const std::string& json, jinja::Dict& variables) {
 }  // namespace
 
 Result<ChatTemplate> ChatTemplate::Parse(std::string_view text, const std::string& name) {
+  if (!IsValidUtf8(text)) return In(name, MakeError(ErrorCode::kData, "the template is not UTF-8"));
   ChatTemplate out;
   auto parsed = jinja::Parse(text);
   if (!parsed.ok()) return In(name, parsed.error());
