@@ -24,7 +24,7 @@ Factors FactorsOf(std::vector<double> ratios) {
 }
 
 DeviceMillis Scaled(const EstimateRequest& request, double factor) {
-  return DeviceMillis(request.devices * static_cast<int64_t>(std::ceil(static_cast<double>(request.wall.count()) * factor)));
+  return DeviceMillis(request.devices * std::llround(static_cast<double>(request.wall.count()) * factor));
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ TEST_CASE("tables and csv") {
         "docs         1.000000  1.234568   1.23\n"
         "total        2.000000  1.234568   1.23\n"
         "1.000000 device-hours have no price and count $0\n");
-  CHECK(CostReportTable(Report({}, {})).find("total") == 0);
+  CHECK(CostReportTable(Report({}, {})).find("\ntotal") != std::string::npos);
   CHECK(CostReportJson(Report({}, {}))["rows"].empty());
 }
 
