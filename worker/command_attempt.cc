@@ -149,19 +149,17 @@ void CommandAttempt::SayElements() {
 }
 
 void CommandAttempt::AskForMore() {
-  if (!is_array() || question_ != 0 || no_more_ || stopping()) return;
+  if (!is_array() || question_.open() || no_more_ || stopping()) return;
   const uint64_t most = command_.IsNoOp() ? 2 * kNoOpsAtOnce : kElementsPerSlot * slots_.size();
   const uint64_t here = waiting();
   if (here > most / 2) return;
-  question_ = around_.outbox->Keep(wire::ElementsWanted{.attempt = ref(), .count = static_cast<uint32_t>(most - here),
-                                                          .held = elements_held_.Ranges()},
-                                     ref().epoch);
+  question_.Ask(wire::ElementsWanted{.attempt = ref(), .count = static_cast<uint32_t>(most - here), .held = elements_held_.Ranges()}, ref().epoch,
+                SystemClock().MonotonicMillis());
 }
 
 void CommandAttempt::FinishIfDone() {
   const bool all_ended = is_idle() && (stopping() || (no_more_ && leased_.empty()));
   if (!all_ended || !said_.empty() || !to_say_.ended.empty() || !to_say_.started.empty()) return;
-  around_.outbox->Answered(question_);
   held_.reset();
   if (cannot_start_) return Finish(EndReason::kUserError, wire::ErrorDetail::Of(*cannot_start_));
   if (!is_array()) {
@@ -198,9 +196,7 @@ bool CommandAttempt::OnMessage(const wire::Message& message) {
     Pump();
     return true;
   }
-  if (request == question_ && question_ != 0) {
-    around_.outbox->Answered(request);
-    question_ = 0;
+  if (question_.IsAnswered(request)) {
     const auto lease = wire::DecodeReply<wire::ElementLease>(message);
     if (!lease.ok()) {
       spdlog::warn("{}: {}", ref().run, lease.error().Format());
@@ -210,7 +206,7 @@ bool CommandAttempt::OnMessage(const wire::Message& message) {
     leased_.insert(leased_.end(), lease->ranges.begin(), lease->ranges.end());
     std::erase_if(leased_, [](const wire::Range& range) { return range.count == 0; });
     no_more_ = lease->no_more;
-    Pump();
+    if (no_more_ || !lease->ranges.empty()) Pump();  // after an empty lease the next tick asks again
     return true;
   }
   if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
@@ -222,6 +218,8 @@ bool CommandAttempt::OnMessage(const wire::Message& message) {
 
 void CommandAttempt::OnTick(int64_t monotonic_ms) {
   Attempt::OnTick(monotonic_ms);
+  question_.IsLost(monotonic_ms);
+  if (!slots_.empty()) Pump();
   if (logs_ != nullptr) logs_->Forward(monotonic_ms);
 }
 

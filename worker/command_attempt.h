@@ -22,7 +22,8 @@ namespace lorry {
 
 class CommandAttempt : public Attempt {
  public:
-  using Attempt::Attempt;
+  CommandAttempt(wire::Grant grant, const std::vector<MeteredDevice>& devices, const AttemptSurroundings& around)
+      : Attempt(std::move(grant), devices, around), question_(around.outbox) {}
 
   void Begin() override;
   void OnChildExit() override;
@@ -65,7 +66,7 @@ class CommandAttempt : public Attempt {
 
   std::deque<wire::Range> leased_;  // not yet started
   bool no_more_ = false;
-  uint64_t question_ = 0;
+  LeaseQuestion question_;
   wire::ElementReports to_say_;
   std::map<uint64_t, std::vector<uint64_t>> said_;  // requests that wait for ElementsCommitted, and what has ended in them
   HeldNumbers elements_held_;

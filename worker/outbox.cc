@@ -7,6 +7,7 @@ constexpr int64_t kSayAgainMillis = 10'000;
 
 void Outbox::BeginSession(uint64_t session) {
   session_ = session;
+  ++sessions_;
   sequence_ = 0;
   for (auto& [request, kept] : kept_) kept.said_at = kNever;
 }

@@ -22,6 +22,8 @@ class Outbox {
   // Nothing goes out until the next session.
   void EndSession() { session_ = 0; }
   bool in_session() const { return session_ != 0; }
+  // How many there have been: what was asked in an earlier one has no answer any more.
+  uint64_t sessions() const { return sessions_; }
 
   // Said once; lost where there is no session or no connection. Returns the request number.
   template <class Body>
@@ -57,9 +59,43 @@ class Outbox {
 
   DealerLink* link_;
   uint64_t session_ = 0;
+  uint64_t sessions_ = 0;
   uint64_t sequence_ = 0;
   uint64_t last_request_ = 0;
   std::map<uint64_t, Kept> kept_;  // by request: said in the order in which they were kept
+};
+
+// A question for a lease. One is open at a time; one without an answer is given up and asked anew under another number, since what
+// the worker holds has changed meanwhile (base/wire_worker.h, RowsWanted).
+class LeaseQuestion {
+ public:
+  explicit LeaseQuestion(Outbox* outbox) : outbox_(outbox) {}
+  bool open() const { return request_ != 0; }
+  template <class Body>
+  void Ask(const Body& body, Epoch epoch, int64_t monotonic_ms) {
+    request_ = outbox_->Post(body, epoch);
+    session_ = outbox_->sessions();
+    asked_at_ = monotonic_ms;
+  }
+  // True, and no longer open, where this is the answer.
+  bool IsAnswered(uint64_t request) {
+    if (!open() || request != request_) return false;
+    request_ = 0;
+    return true;
+  }
+  // True, and no longer open, where the answer will not come.
+  bool IsLost(int64_t monotonic_ms) {
+    const bool lost = open() && (session_ != outbox_->sessions() || monotonic_ms - asked_at_ > kPatienceMillis);
+    if (lost) request_ = 0;
+    return lost;
+  }
+
+ private:
+  static constexpr int64_t kPatienceMillis = 10'000;
+  Outbox* outbox_;
+  uint64_t request_ = 0;
+  uint64_t session_ = 0;
+  int64_t asked_at_ = 0;
 };
 
 }  // namespace lorry

@@ -47,7 +47,7 @@ void RankAttempt::FetchInputs() {
   });
 }
 
-void RankAttempt::AskForRows(RowIndex from) { question_ = around_.outbox->Keep(wire::ListRows{.attempt = ref(), .from = from}, ref().epoch); }
+void RankAttempt::AskForRows(RowIndex from) { row_page_ = around_.outbox->Keep(wire::ListRows{.attempt = ref(), .from = from}, ref().epoch); }
 
 void RankAttempt::TakeRows(const wire::RowPage& page) {
   committed_rows_.insert(committed_rows_.end(), page.rows.begin(), page.rows.end());

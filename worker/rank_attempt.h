@@ -28,7 +28,8 @@ namespace lorry {
 
 class RankAttempt : public Attempt {
  public:
-  using Attempt::Attempt;
+  RankAttempt(wire::Grant grant, const std::vector<MeteredDevice>& devices, const AttemptSurroundings& around)
+      : Attempt(std::move(grant), devices, around), question_(around.outbox) {}
 
   void Begin() override;
   void Watch(Poller* poller, uint64_t name) const override;
@@ -82,7 +83,8 @@ class RankAttempt : public Attempt {
   nlohmann::json job_json_;
   nlohmann::json shards_ = nlohmann::json::array();
   std::vector<wire::RowReport> committed_rows_;
-  uint64_t question_ = 0;  // ListRows or RowsWanted that waits for its answer
+  uint64_t row_page_ = 0;    // the ListRows that waits for its answer
+  LeaseQuestion question_;   // for more rows
 
   std::unique_ptr<TaskSocket> socket_;
   std::optional<HeldProcesses> held_;

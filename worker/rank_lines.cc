@@ -157,10 +157,10 @@ void RankAttempt::OnRowsWanted(int rank, const json& line) {
 }
 
 void RankAttempt::AskForMoreRows() {
-  if (question_ != 0 || rows_wanted_.empty() || no_more_rows_) return;
+  if (question_.open() || rows_wanted_.empty() || no_more_rows_) return;
   SayRows();  // what is done is known before more is asked for
-  question_ = around_.outbox->Keep(wire::RowsWanted{.attempt = ref(), .count = rows_wanted_.front().second, .total = rows_total_, .held = rows_held_.Ranges()},
-                                     ref().epoch);
+  question_.Ask(wire::RowsWanted{.attempt = ref(), .count = rows_wanted_.front().second, .total = rows_total_, .held = rows_held_.Ranges()},
+                ref().epoch, SystemClock().MonotonicMillis());
 }
 
 void RankAttempt::OnRowLease(const wire::RowLease& lease) {
@@ -170,7 +170,7 @@ void RankAttempt::OnRowLease(const wire::RowLease& lease) {
     rows_wanted_.clear();
     return socket_->SendAll({{"t", "no_more_rows"}});
   }
-  if (rows_wanted_.empty()) return;
+  if (rows_wanted_.empty() || lease.ranges.empty()) return;  // the next tick asks again
   json ranges = json::array();
   for (const wire::Range& range : lease.ranges) {
     rows_held_.Add(range);
@@ -207,11 +207,17 @@ void RankAttempt::OnLog(int rank, const json& line) {
 
 bool RankAttempt::OnMessage(const wire::Message& message) {
   const uint64_t request = message.header.request;
-  if (request == question_ && question_ != 0) {
+  if (row_page_ != 0 && request == row_page_) {
     around_.outbox->Answered(request);
-    question_ = 0;
-    if (const auto page = wire::DecodeReply<wire::RowPage>(message); page.ok()) TakeRows(*page);
-    else if (const auto lease = wire::DecodeReply<wire::RowLease>(message); lease.ok()) OnRowLease(*lease);
+    row_page_ = 0;
+    const auto page = wire::DecodeReply<wire::RowPage>(message);
+    if (page.ok()) TakeRows(*page);
+    else FinishWith(Because("asking for the committed rows", page.error()));
+    return true;
+  }
+  if (question_.IsAnswered(request)) {
+    const auto lease = wire::DecodeReply<wire::RowLease>(message);
+    if (lease.ok()) OnRowLease(*lease);
     else spdlog::warn("{}: {}", ref().run, lease.error().Format());
     return true;
   }
@@ -246,6 +252,8 @@ void RankAttempt::SayProgress(int64_t monotonic_ms) {
 
 void RankAttempt::OnTick(int64_t monotonic_ms) {
   Attempt::OnTick(monotonic_ms);
+  question_.IsLost(monotonic_ms);
+  AskForMoreRows();
   SayProgress(monotonic_ms);
   if (logs_ != nullptr) logs_->Forward(monotonic_ms);
   if (socket_ != nullptr) socket_->Flush();
