@@ -177,8 +177,9 @@ class Decoder {
     } else if constexpr (std::is_same_v<T, Digest>) {
       std::array<uint8_t, 32> digest{};
       std::string_view bytes = TakeBytes(digest.size());
+      if (!ok()) return;
       std::memcpy(digest.data(), bytes.data(), bytes.size());
-      if (ok()) field = Digest(digest);
+      field = Digest(digest);
     } else if constexpr (std::is_same_v<T, Instant>) {
       field = Instant(TakeInteger<int64_t>());
     } else if constexpr (internal::kIsVector<T>) {

@@ -46,6 +46,11 @@ Error UsageError(const CLI::App& app, const CLI::ParseError& e, int argc, char**
   return MakeError(ErrorCode::kUsage, e.what(), "add --help for the options and an example");
 }
 
+// Known before parsing, so that a usage error is a JSON document too.
+bool WantsJson(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
 }  // namespace
 
 CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name, const std::string& about, const std::string& example,
@@ -75,6 +80,7 @@ void AddUnbuiltCommands(CommandSet& set) {
     CLI::App& command = AddCommand(set, *parent, path.back(), "not in this version", "", [words](Session&) -> Result<int> {
       return MakeError(ErrorCode::kUnsupported, fmt::format("lorry {}: not in this version", words), "lorry doctor --features lists what is");
     });
+    command.fallthrough(false);  // whatever stands behind it is its own
     command.allow_extras();
     command.group("Not in this version");
   }
@@ -87,6 +93,7 @@ int RunCommandLine(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   GlobalOptions globals;
+  globals.json = argc > 1 && WantsJson(argc, argv);
   app.add_flag("--json", globals.json, "one JSON document on standard output, with stable keys");
   app.add_option("--home", globals.home, "home directory (default $LORRY_HOME, else ~/.lorry)");
   app.add_option("--address", globals.address, "a remote scheduler, tcp://HOST:8601 (default $LORRY_ADDRESS, else the home's own)");

@@ -52,8 +52,9 @@ Result<Json> LineageTo(Database& db, const VersionEntry& version, int generation
 std::map<std::string, Json> FlatManifest(const Manifest& manifest) {
   Json json = Json::parse(ManifestJson(manifest));
   json.erase("files");
+  const Json flattened = json.flatten();
   std::map<std::string, Json> flat;
-  for (const auto& [pointer, value] : json.flatten().items()) {
+  for (const auto& [pointer, value] : flattened.items()) {
     std::string key = pointer.substr(1);
     for (char& c : key) c = c == '/' ? '.' : c;
     flat[key] = value;

@@ -4,8 +4,6 @@
 
 namespace lorry {
 
-bool BlobDesk::Has(const Digest& digest) const { return store_.Has(digest); }
-
 wire::BlobsPresent BlobDesk::Answer(const wire::HasBlobs& question) const {
   wire::BlobsPresent answer;
   for (const Digest& digest : question.digests) answer.present.push_back(Has(digest) ? 1 : 0);
@@ -18,8 +16,9 @@ Result<wire::BlobStored> BlobDesk::Put(const wire::PutBlob& piece) {
 }
 
 Result<wire::BlobPiece> BlobDesk::Get(const wire::GetBlob& question) const {
-  LORRY_ASSIGN_OR_RETURN(const uint64_t size, store_.SizeOf(question.digest));
-  wire::BlobPiece piece{size, question.offset, ""};
+  wire::BlobPiece piece;
+  LORRY_ASSIGN_OR_RETURN(piece.size, store_.SizeOf(question.digest));
+  piece.offset = question.offset;
   LORRY_ASSIGN_OR_RETURN(piece.bytes, store_.ReadPiece(question.digest, question.offset, std::min(question.max_bytes, wire::kBlobPieceBytes)));
   return piece;
 }

@@ -1,5 +1,5 @@
-// Blobs as clients and workers send and fetch them, piece by piece: the wire's words over registry/blob_store.h.
-// Any thread; the pieces of one blob come one after the other.
+// Blobs as clients and workers send and fetch them, piece by piece: the wire's side of the registry's blob store (registry/blob_store.h).
+// Any thread, but the pieces of one blob one after the other.
 #pragma once
 
 #include <string>
@@ -12,9 +12,9 @@ namespace lorry {
 
 class BlobDesk {
  public:
-  explicit BlobDesk(std::string home) : store_(std::move(home)) {}
+  explicit BlobDesk(const std::string& home) : store_(home) {}
 
-  bool Has(const Digest& digest) const;
+  bool Has(const Digest& digest) const { return store_.Has(digest); }
   wire::BlobsPresent Answer(const wire::HasBlobs& question) const;
   // Errors: kData where the whole of what came has another digest (it is thrown away), kStorage.
   Result<wire::BlobStored> Put(const wire::PutBlob& piece);

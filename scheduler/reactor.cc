@@ -1,6 +1,7 @@
 #include "scheduler/reactor.h"
 
-#include <random>
+#include <cstdio>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -36,9 +37,24 @@ Status Reactor::Load() {
   if (!broken.empty()) {
     return MakeError(ErrorCode::kData, fmt::format("{}: {}", parts_.store->path(), broken.front()), "bring back a backup with `lorry restore FROM`");
   }
+  for (const auto& [id, run] : state.runs) {
+    if (!HasEnded(run.state)) WriteJobLock(run.spec);
+  }
   watched_up_to_ = log_.last();
   core_ = std::make_unique<Core>(parts_.core, std::move(state));
   return OkStatus();
+}
+
+// The resolved job, for people and for `lorry reproduce`; JSON is YAML. A copy of what the state file holds, so it is not made durable
+// here: what a power cut takes is written again at the next start.
+void Reactor::WriteJobLock(const RunSpec& spec) {
+  const std::string folder = fmt::format("{}/runs/{}", parts_.home, spec.id);
+  const std::string path = folder + "/job.lock.yaml";
+  const auto size = FileSize(path);
+  if (size.ok() && size->count() == static_cast<int64_t>(spec.job_json.size() + 1)) return;
+  if (!MakeDirectories(folder).ok()) return;
+  std::ofstream(path + ".new") << spec.job_json << '\n';
+  std::rename((path + ".new").c_str(), path.c_str());
 }
 
 // Wait for anything; take what came and decide; store it; speak.

@@ -83,6 +83,7 @@ class Reactor {
   // reactor_clients.cc
   void OnClientMessage(const Asker& asker, const wire::Message& message);
   void OnSubmit(const Asker& asker, const wire::Submit& submit);
+  void WriteJobLock(const RunSpec& spec);
   void OnPlan(const Asker& asker, const wire::Plan& plan);
   void OnRunWish(const Asker& asker, const RunId& id, const std::function<Actions()>& wish);
   void OnQuery(const Asker& asker, const wire::Query& query);

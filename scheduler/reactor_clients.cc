@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
-#include "base/files.h"
 #include "base/json.h"
 #include "scheduler/client_desk.h"
 #include "scheduler/reactor.h"
@@ -127,11 +126,8 @@ void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
     quote = std::move(*quoted);
   }
   const RunId run = admitted->spec.id;
-  const std::string lock_path = fmt::format("{}/runs/{}/job.lock.yaml", parts_.home, run);
-  if (Status made = MakeDirectories(fmt::format("{}/runs/{}", parts_.home, run)); !made.ok()) return ReplyError(asker, made.error());
-  // JSON is YAML: the resolved job as it will run.
-  if (Status written = WriteFileAtomically(lock_path, admitted->spec.job_json + "\n"); !written.ok()) return ReplyError(asker, written.error());
   Apply(core_->OnSubmit(std::move(admitted->spec), Now()));
+  WriteJobLock(core_->state().runs.at(run).spec);
   Reply(asker, wire::Submitted{run, false, quote});
 }
 

@@ -67,7 +67,7 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
       {{"pland"}, 2, "pland: unknown command; did you mean \"plan\"?"},
       {{"frobnicate"}, 2, "frobnicate: unknown command; lorry --help lists them"},
       {{"plan"}, 2, "job is required; add --help"},
-      {{"plan", "/no/such/job.yaml"}, 2, "/no/such/job.yaml: "},
+      {{"plan", "/no/such/job.yaml"}, 2, "cannot open /no/such/job.yaml: "},
       {{"merge", "a/b", "--to", "c"}, 2, "lorry merge: not in this version"},
       {{"eval", "bleu", "--reference", "x"}, 2, "lorry eval bleu: not in this version"},
       {{"price", "set", "H100", "2.5"}, 2, "lorry price set: not in this version"},
