@@ -34,7 +34,8 @@ Error AsSpecError(const ParsedJob& job, const std::string& key, const Error& fou
     error.code = ErrorCode::kSpec;
     return error;
   }
-  return job.ErrorAt(key, ErrorCode::kSpec, found.message, found.hint);
+  const bool names_file = found.file.empty() || found.message.find(found.file) != std::string::npos;
+  return job.ErrorAt(key, ErrorCode::kSpec, names_file ? found.message : found.file + ": " + found.message, found.hint);
 }
 
 class InputCheck {

@@ -77,7 +77,7 @@ BEFORE_SUBMIT = [
     ("after itself", JOB, "resources:", "after: [broken]\nresources:", "job.yaml:12:9: after[0]: a job cannot come after itself; name another run"),
     ("ranks that do not fit", JOB, "{cpus: 2}", "{cpus: 2, ranks: 3}", "job.yaml:12:29: resources.ranks: 3 does not divide 2 lanes; every rank drives the same number of lanes"),
     ("model that nobody knows", JOB, "t/tiny", "t/tinny", "job.yaml:4:13: base_model: ..."),
-    ("data file that is not there", JOB, "train.jsonl", "trian.jsonl", "job.yaml:6:9: dataset.path: ...trian.jsonl..."),
+    ("data file that is not there", JOB, "train.jsonl", "trian.jsonl", "job.yaml:6:9: dataset.path: DIR/trian.jsonl: the file does not exist"),
     ("data file with no rows", JOB, "train.jsonl", "empty.jsonl", "job.yaml:6:9: dataset.path: DIR/empty.jsonl has no rows; each line is a JSON object with messages, prompt + completion, or text"),
     ("data file cut off", JOB, "train.jsonl", "cut.jsonl", "DIR/cut.jsonl:3:..."),
     ("row without a completion", JOB, "train.jsonl", "hollow.jsonl", "DIR/hollow.jsonl:2:..."),
@@ -91,7 +91,7 @@ BEFORE_SUBMIT = [
      "and the model has [64, 64] there; use the base that the adapter was trained on"),
     ("model directory cut off", JOB, "t/tiny", "./cut-model", "job.yaml:4:13: base_model: ..."),
     ("GPU where there is none", JOB, "{cpus: 2}", "{gpus: 1}", "job.yaml:12:19: resources.gpus: ...cpus: 2..."),
-    ("batch input that is not there", BATCH, "rows.jsonl", "raws.jsonl", "job.yaml:5:8: input: ...raws.jsonl..."),
+    ("batch input that is not there", BATCH, "rows.jsonl", "raws.jsonl", "job.yaml:5:8: input: DIR/raws.jsonl: the file does not exist"),
     ("batch input with no rows", BATCH, "rows.jsonl", "empty.jsonl", "job.yaml:5:8: input: ..."),
     ("prompt that is no template", BATCH, "{{ text }}", "{{ text", "job.yaml:6:9: prompt: ..."),
     ("output that is a file", BATCH, "out/", "train.jsonl", "job.yaml:7:9: output: DIR/train.jsonl is a file; a folder is expected"),
@@ -104,13 +104,13 @@ def write_inputs(home):
     def rows(*items):
         return "".join(json.dumps(i) + "\n" for i in items)
 
-    good = {"prompt": "one ", "completion": "two"}
+    good = {"prompt": "one", "completion": " two"}
     home.write("train.jsonl", rows(*[good] * 8))
     home.write("empty.jsonl", "\n\n")
-    home.write("cut.jsonl", rows(good, good) + '{"prompt": "one ", "comple')
-    home.write("hollow.jsonl", rows(good, {"prompt": "one ", "completion": ""}))
+    home.write("cut.jsonl", rows(good, good) + '{"prompt": "one", "comple')
+    home.write("hollow.jsonl", rows(good, {"prompt": "one", "completion": ""}))
     home.write("mixed.jsonl", rows(good, {"text": "three"}))
-    home.write("long.jsonl", rows(good, {"prompt": "one ", "completion": "word " * 200}))
+    home.write("long.jsonl", rows(good, {"prompt": "one", "completion": "word " * 200}))
     home.write("rows.jsonl", rows({"id": "a", "text": "x"}, {"id": "b"}, {"id": "c", "text": "y"}))
     adapter = home.path / "other-adapter"
     adapter.mkdir()
