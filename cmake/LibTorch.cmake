@@ -42,7 +42,7 @@ function(lorry_use_torch target)
   get_target_property(type ${target} TYPE)
   if(type STREQUAL "EXECUTABLE")
     target_link_libraries(${target} PRIVATE lorry_torch)
-    target_compile_options(${target} PRIVATE -O2)  # as the header is compiled, also for tests
+    target_compile_options(${target} PRIVATE -O2 -fPIC)  # as the header is compiled: with -O0 or -fPIE GCC passes over it
   else()
     target_link_libraries(${target} PUBLIC lorry_torch)
   endif()

@@ -1,0 +1,29 @@
+#include "trainers/trained_model.h"
+
+#include <utility>
+
+#include "lora/peft_files.h"
+
+namespace lorry::trainers {
+namespace {
+
+class TrainedLora : public TrainedModel {
+ public:
+  explicit TrainedLora(std::unique_ptr<LoraModel> model) : model_(std::move(model)) {}
+  at::Tensor& values() override { return model_->adapter().values(); }
+  void ValuesChanged() override { model_->AdapterChanged(); }
+  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const override {
+    return model_->ForwardBackward(batch, std::move(gradient));
+  }
+  Result<LossSum> EvalLoss(const PackedBatch& batch) const override { return model_->EvalLoss(batch); }
+  Status WriteAdapter(const std::string& directory) const override { return WritePeftAdapter(directory, model_->adapter()); }
+
+ private:
+  std::unique_ptr<LoraModel> model_;
+};
+
+}  // namespace
+
+std::unique_ptr<TrainedModel> TrainLora(std::unique_ptr<LoraModel> model) { return std::make_unique<TrainedLora>(std::move(model)); }
+
+}  // namespace lorry::trainers

@@ -1,0 +1,233 @@
+#include "trainers/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "base/files.h"
+
+namespace lorry::trainers {
+namespace {
+
+std::vector<float> OnHost(const at::Tensor& values) {
+  const at::Tensor host = values.cpu().contiguous();
+  const float* first = host.const_data_ptr<float>();
+  return {first, first + host.numel()};
+}
+
+at::Tensor AsTensor(const std::vector<float>& values) {
+  return at::from_blob(const_cast<float*>(values.data()), {static_cast<int64_t>(values.size())}, at::kFloat);
+}
+
+Digest DigestOf(const at::Tensor& values) {
+  const at::Tensor host = values.cpu();
+  return Sha256Of({reinterpret_cast<const char*>(host.const_data_ptr<float>()), static_cast<size_t>(host.numel()) * sizeof(float)});
+}
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+bool Due(std::optional<int64_t> every, int64_t step) { return every && step % *every == 0; }
+
+}  // namespace
+
+Trainer::Trainer(TrainerParts parts)
+    : parts_(std::move(parts)),
+      plan_(parts_.training.Sizes(), parts_.options.batches),
+      optimizer_({.weight_decay = parts_.options.weight_decay}, parts_.model.values().numel(), parts_.model.values().device()),
+      buffers_(parts_.model.values().numel(), parts_.model.values().device()),
+      checkpoints_(parts_.run_dir) {
+  schedule_.kind = parts_.options.schedule;
+  schedule_.peak = parts_.options.learning_rate;
+  schedule_.total_steps = plan_.TotalSteps(parts_.options.epochs, parts_.options.max_steps);
+  schedule_.warmup_steps = WarmupSteps(parts_.options.warmup_ratio, schedule_.total_steps);
+}
+
+Status Trainer::Restore(const TrainingState& state) {
+  const int64_t length = parts_.model.values().numel();
+  if (static_cast<int64_t>(state.values.size()) != length) {
+    return MakeError(ErrorCode::kData, fmt::format("{}: an adapter of {} values; this job's has {}",
+                                                   CheckpointStore::RelativePath(state.step), state.values.size(), length));
+  }
+  parts_.model.values().copy_(AsTensor(state.values));
+  parts_.model.ValuesChanged();
+  optimizer_.Restore(state.optimizer_updates, AsTensor(state.first_moment), AsTensor(state.second_moment));
+  state_ = state;
+  state_.values.clear();
+  state_.first_moment.clear();
+  state_.second_moment.clear();
+  written_.insert(state_.step);
+  return OkStatus();
+}
+
+Result<TrainingEnd> Trainer::Run() {
+  LORRY_TRY(Begin());
+  while (!Finished()) {
+    parts_.progress.Enter(state_.step < last_known_step_ ? Phase::kRecomputed : Phase::kProductive);
+    LORRY_TRY(OneStep());
+    LORRY_TRY(EvaluateIfDue());
+    LORRY_ASSIGN_OR_RETURN(const int64_t stop, parts_.group.Largest(parts_.progress.stop_wanted() ? 1 : 0));
+    LORRY_TRY(CheckpointIfDue(stop != 0));
+    if (stop != 0 && !Finished()) return TrainingEnd::kStoppedOnRequest;
+  }
+  // The trace may be older than the last checkpoint, where the run was cut between the two.
+  if (log_) LORRY_TRY(log_->WriteTrace(TracePath(), state_.step));
+  LORRY_TRY(TakeBestValues());
+  return TrainingEnd::kFinished;
+}
+
+Status Trainer::Begin() {
+  if (parts_.group.rank() == 0) {
+    LORRY_ASSIGN_OR_RETURN(StepLog log, StepLog::Open(parts_.run_dir + "/steps.log"));
+    log_.emplace(std::move(log));
+    LORRY_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, checkpoints_.Steps());
+    // Later ones than the one that the run goes on from are written again.
+    for (const int64_t step : steps) {
+      if (step <= state_.step) written_.insert(step);
+    }
+  }
+  LORRY_ASSIGN_OR_RETURN(last_known_step_, parts_.group.Largest(log_ ? log_->last_known_step() : 0));
+  return OkStatus();
+}
+
+Status Trainer::OneStep() {
+  const auto start = std::chrono::steady_clock::now();
+  LORRY_ASSIGN_OR_RETURN(const PlannedStep step, plan_.StepAt(state_.cursor));
+  at::Tensor gradient;
+  LORRY_ASSIGN_OR_RETURN(const LossSum sum, ComputeGradient(step, &gradient));
+
+  const double loss = sum.loss / static_cast<double>(sum.target_tokens);
+  gradient.div_(static_cast<double>(sum.target_tokens));
+  const double norm = ClipByNorm(gradient, parts_.options.max_grad_norm);
+  if (!std::isfinite(loss) || !std::isfinite(norm)) return NotANumber(step, loss, norm);
+
+  const double rate = schedule_.AtStep(state_.step);
+  optimizer_.Update(parts_.model.values(), gradient, rate);
+  parts_.model.ValuesChanged();
+  buffers_.Give(std::move(gradient));
+  ++state_.step;
+  state_.cursor = step.after;
+  last_loss_ = loss;
+
+  const StepRecord record{state_.step, loss, norm, rate, step.tokens, step.loss_tokens, DigestOf(parts_.model.values())};
+  return LogStep(record, SecondsSince(start));
+}
+
+// The gradient of the summed loss over all micro-batches of the step, on every rank.
+Result<LossSum> Trainer::ComputeGradient(const PlannedStep& step, at::Tensor* gradient) {
+  const auto count = static_cast<int64_t>(step.micro_batches.size());
+  const MicroBatchRange mine = MicroBatchesOfRank(count, parts_.group.rank(), parts_.group.size());
+  OrderedSum sum(count, &buffers_);
+  std::vector<LossSum> losses(static_cast<size_t>(count));
+  LORRY_TRY(parts_.lanes.ForEach(mine.first, mine.last, [&](int64_t i) -> Status {
+    at::Tensor mine_alone = buffers_.Take();
+    LORRY_ASSIGN_OR_RETURN(losses[i], parts_.model.ForwardBackward(parts_.training.Pack(step.micro_batches[i]), mine_alone));
+    sum.AddLeaf(i, std::move(mine_alone));
+    return OkStatus();
+  }));
+  LORRY_ASSIGN_OR_RETURN(*gradient, SumOverRanks(parts_.group, sum, count, buffers_));
+  return AddInOrder(parts_.group, losses);
+}
+
+Error Trainer::NotANumber(const PlannedStep& step, double loss, double norm) const {
+  std::string lines;
+  for (const int64_t row : step.rows) lines += fmt::format("{}{}", lines.empty() ? "" : ", ", parts_.training.lines[row]);
+  Error error = MakeError(ErrorCode::kData,
+                          fmt::format("step {}: the loss is {} and the gradient's norm {}; rows of the step are on lines {}",
+                                      state_.step + 1, loss, norm, lines),
+                          "look at these rows, or lower training.learning_rate; the last checkpoint is kept");
+  error.file = parts_.training.file;
+  return error;
+}
+
+Status Trainer::LogStep(const StepRecord& record, double seconds) {
+  if (parts_.group.rank() != 0) return OkStatus();
+  const StepRecord* before = log_->Find(record.step);
+  if (before != nullptr && before->adapter != record.adapter) {
+    parts_.progress.Log("error", fmt::format("step {} gave another adapter than in an earlier attempt", record.step));
+  }
+  LORRY_TRY(log_->Append(record));
+  parts_.progress.Step(record, schedule_.total_steps, seconds);
+  return OkStatus();
+}
+
+Status Trainer::EvaluateIfDue() {
+  new_best_ = false;
+  const bool last = state_.step >= schedule_.total_steps;
+  if (parts_.held_out == nullptr || !(last || Due(parts_.options.eval_every_steps, state_.step))) return OkStatus();
+  LORRY_ASSIGN_OR_RETURN(const EvaluationRecord record,
+                         parts_.held_out->Evaluate(parts_.model, parts_.group, parts_.lanes, state_.step));
+  new_best_ = state_.best.step == 0 || record.loss < state_.best.loss;
+  if (new_best_) {
+    state_.best = {record.step, record.loss, 0};
+  } else {
+    ++state_.best.worse_since;
+  }
+  if (parts_.group.rank() == 0) {
+    LORRY_TRY(log_->Append(record));
+    parts_.progress.Evaluation(record);
+  }
+  return OkStatus();
+}
+
+bool Trainer::StoppedEarly() const { return parts_.options.patience && state_.best.worse_since >= *parts_.options.patience; }
+
+Status Trainer::CheckpointIfDue(bool stopping) {
+  const bool best = new_best_ && parts_.options.keep_best;
+  if (!(stopping || best || Finished() || Due(parts_.options.checkpoint_every_steps, state_.step))) return OkStatus();
+  parts_.progress.Enter(Phase::kCheckpoint);
+  if (parts_.group.rank() == 0) {
+    LORRY_TRY(log_->Sync());
+    LORRY_ASSIGN_OR_RETURN(const WrittenCheckpoint written, checkpoints_.Write(Snapshot(), parts_.identity));
+    LORRY_TRY(log_->WriteTrace(TracePath(), state_.step));
+    written_.insert(state_.step);
+    parts_.progress.Checkpoint(written);
+    LORRY_TRY(PruneCheckpoints());
+  }
+  // Nobody runs ahead of a checkpoint that may fail.
+  return parts_.group.Barrier();
+}
+
+// Keeps the newest keep_last, the best, and everything from the newest one on that the scheduler has on record.
+Status Trainer::PruneCheckpoints() {
+  const int64_t committed = parts_.progress.committed_step();
+  std::set<int64_t> keep;
+  int64_t newest = 0;
+  for (auto step = written_.rbegin(); step != written_.rend(); ++step) {
+    const bool on_record = *step <= committed;
+    if (newest < parts_.options.keep_last || !on_record) keep.insert(*step);
+    newest += on_record;
+  }
+  if (parts_.options.keep_best && written_.contains(state_.best.step)) keep.insert(state_.best.step);
+  written_ = keep;
+  return checkpoints_.RemoveAllBut(keep);
+}
+
+Status Trainer::TakeBestValues() {
+  if (!parts_.options.keep_best || state_.best.step == 0 || state_.best.step == state_.step) return OkStatus();
+  std::string bytes;
+  if (parts_.group.rank() == 0) {
+    LORRY_ASSIGN_OR_RETURN(bytes, checkpoints_.Read(state_.best.step));
+  }
+  LORRY_ASSIGN_OR_RETURN(bytes, parts_.group.Broadcast(bytes));
+  RunIdentity identity;
+  LORRY_ASSIGN_OR_RETURN(const TrainingState best, DecodeState(bytes, CheckpointStore::RelativePath(state_.best.step), &identity));
+  parts_.model.values().copy_(AsTensor(best.values));
+  parts_.model.ValuesChanged();
+  return OkStatus();
+}
+
+TrainingState Trainer::Snapshot() const {
+  TrainingState state = state_;
+  state.optimizer_updates = optimizer_.updates();
+  state.values = OnHost(parts_.model.values());
+  state.first_moment = OnHost(optimizer_.first_moment());
+  state.second_moment = OnHost(optimizer_.second_moment());
+  return state;
+}
+
+}  // namespace lorry::trainers
