@@ -64,6 +64,7 @@ std::vector<PackedBatch> Deal(std::vector<Row> rows, int64_t lanes) {
     auto least = std::min_element(batches.begin(), batches.end(), [](const auto& a, const auto& b) { return a.Tokens() < b.Tokens(); });
     least->Append(row.ids, row.loss);
   }
+  std::erase_if(batches, [](const PackedBatch& batch) { return batch.Tokens() == 0; });
   return batches;
 }
 

@@ -106,6 +106,8 @@ static LORRY_INLINE void SwiGluBackwardBody(const SwiGluArgs& a, int64_t row) {
   T* d_gate = reinterpret_cast<T*>(a.d_gate_up.start) + row * a.d_gate_up.stride;
   T* d_up = d_gate + a.width;
   T* y = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  // Five streams that do not overlap: too many for the compiler's own checks, and six times slower one by one.
+#pragma GCC ivdep
   for (int64_t j = 0; j < a.width; ++j) {
     const float g = ToFloat(gate[j]), u = ToFloat(up[j]), d = ToFloat(dy[j]);
     const float sigmoid = 1.0f / (1.0f + VectorExp(-g));

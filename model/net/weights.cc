@@ -3,11 +3,28 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
-#include <optional>
+#include <malloc.h>
+
+#include <mutex>
 
 #include "model/net/rope.h"
 
 namespace lorry {
+namespace {
+
+// Activations come and go by the megabyte. By default glibc returns each to the kernel, which clears every page anew:
+// a fifth of a training step (measured). So: one arena, nothing given back, and only larger blocks mapped by themselves.
+void KeepFreedMemory() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_TOP_PAD, 64 << 20);
+  });
+}
+
+}  // namespace
 
 Result<at::Tensor> ViewOf(const TensorView& stored) {
   at::ScalarType dtype;
@@ -120,6 +137,7 @@ Result<std::shared_ptr<const DecoderWeights>> DecoderWeights::Load(const ModelDi
                                                                    const LoadOptions& options) {
   try {
     const c10::NoGradGuard no_grad;
+    if (options.device.is_cpu()) KeepFreedMemory();
     return WeightLoader(directory, precision, options).Run();
   } catch (const std::bad_alloc&) {
     return MakeError(ErrorCode::kOutOfMemory, "the model's weights do not fit in memory");

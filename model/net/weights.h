@@ -45,6 +45,7 @@ struct LoadOptions {
 
 class DecoderWeights {
  public:
+  // On a CPU also sets the process to keep freed memory (mallopt).
   // kUnsupported for an option of config.json that is not built (named) and for kBf16 on a CPU without it; kData where
   // a tensor is missing or has another shape.
   static Result<std::shared_ptr<const DecoderWeights>> Load(const ModelDirectory& directory, Precision precision,
