@@ -1,4 +1,4 @@
-#include <nlohmann/json.hpp>
+#include <string>
 
 #include "model/format/gguf.h"
 #include "model/format/import_gguf.h"
@@ -7,9 +7,9 @@
 namespace lorry {
 
 Result<Tokenizer> Tokenizer::FromGguf(const GgufFile& file) {
-  LORRY_ASSIGN_OR_RETURN(auto tokenizer, GgufTokenizerJson(file));
-  LORRY_ASSIGN_OR_RETURN(auto config, GgufTokenizerConfig(file));
-  return FromTokenizerJson(tokenizer.dump(), config.dump(), file.name());
+  LORRY_ASSIGN_OR_RETURN(const std::string tokenizer, GgufTokenizerJson(file));
+  LORRY_ASSIGN_OR_RETURN(const std::string config, GgufTokenizerConfigJson(file));
+  return FromTokenizerJson(tokenizer, config, file.name());
 }
 
 }  // namespace lorry
