@@ -8,20 +8,14 @@
 #include <utility>
 
 namespace lorry::trainers {
-namespace {
-
-std::mutex& LibraryLock() {
-  static std::mutex lock;
-  return lock;
-}
 
 // One HDF5 identifier, closed by the function that fits its sort.
-class Handle {
+class Hdf5Handle {
  public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
-  Handle& operator=(Handle&&) = delete;
-  ~Handle() { Close(); }
+  Hdf5Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Hdf5Handle(Hdf5Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Hdf5Handle& operator=(Hdf5Handle&&) = delete;
+  ~Hdf5Handle() { Close(); }
   void Close() {
     if (id_ >= 0) close_(std::exchange(id_, -1));
   }
@@ -33,9 +27,16 @@ class Handle {
   herr_t (*close_)(hid_t);
 };
 
-Handle CoreDriver() {
+namespace {
+
+std::mutex& LibraryLock() {
+  static std::mutex lock;
+  return lock;
+}
+
+Hdf5Handle CoreDriver() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   constexpr size_t kGrowth = size_t{4} << 20;
   H5Pset_fapl_core(access.id(), kGrowth, /*backing_store=*/0);
   H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_V110);
@@ -48,14 +49,14 @@ std::string UniqueName() {
   return fmt::format("image-{}", next++);
 }
 
-Handle LinkList() {
-  Handle list(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+Hdf5Handle LinkList() {
+  Hdf5Handle list(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(list.id(), 1);
   return list;
 }
 
-Handle DatasetList() {
-  Handle list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+Hdf5Handle DatasetList() {
+  Hdf5Handle list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_obj_track_times(list.id(), 0);
   return list;
 }
@@ -79,10 +80,10 @@ template <class T>
 Status AddValues(hid_t file, const std::string& path, std::span<const T> values) {
   const std::lock_guard lock(LibraryLock());
   const hsize_t count = values.size();
-  const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
-  const Handle links = LinkList();
-  const Handle options = DatasetList();
-  const Handle set(H5Dcreate2(file, path.c_str(), NativeType<T>(), space.id(), links.id(), options.id(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
+  const Hdf5Handle links = LinkList();
+  const Hdf5Handle options = DatasetList();
+  const Hdf5Handle set(H5Dcreate2(file, path.c_str(), NativeType<T>(), space.id(), links.id(), options.id(), H5P_DEFAULT), H5Dclose);
   if (!set.ok()) return Failed("cannot add " + path);
   if (count > 0 && H5Dwrite(set.id(), NativeType<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
     return Failed("cannot write " + path);
@@ -93,10 +94,10 @@ Status AddValues(hid_t file, const std::string& path, std::span<const T> values)
 template <class T>
 Result<std::vector<T>> ReadValues(hid_t file, const std::string& path, const std::string& name) {
   const std::lock_guard lock(LibraryLock());
-  const Handle set(H5Dopen2(file, path.c_str(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Handle set(H5Dopen2(file, path.c_str(), H5P_DEFAULT), H5Dclose);
   if (!set.ok()) return MakeError(ErrorCode::kData, fmt::format("{}: has no {}", name, path));
-  const Handle type(H5Dget_type(set.id()), H5Tclose);
-  const Handle space(H5Dget_space(set.id()), H5Sclose);
+  const Hdf5Handle type(H5Dget_type(set.id()), H5Tclose);
+  const Hdf5Handle space(H5Dget_space(set.id()), H5Sclose);
   hsize_t count = 0;
   if (H5Tequal(type.id(), NativeType<T>()) <= 0 || H5Sget_simple_extent_ndims(space.id()) != 1 ||
       H5Sget_simple_extent_dims(space.id(), &count, nullptr) != 1) {
@@ -112,15 +113,15 @@ Result<std::vector<T>> ReadValues(hid_t file, const std::string& path, const std
 }  // namespace
 
 struct Hdf5Builder::State {
-  Handle file;
+  Hdf5Handle file;
 };
 
 Hdf5Builder::Hdf5Builder() {
   const std::lock_guard lock(LibraryLock());
-  const Handle access = CoreDriver();
-  const Handle create(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  const Hdf5Handle access = CoreDriver();
+  const Hdf5Handle create(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(create.id(), 0);
-  state_ = std::make_unique<State>(State{Handle(H5Fcreate(UniqueName().c_str(), H5F_ACC_TRUNC, create.id(), access.id()), H5Fclose)});
+  state_ = std::make_unique<State>(State{Hdf5Handle(H5Fcreate(UniqueName().c_str(), H5F_ACC_TRUNC, create.id(), access.id()), H5Fclose)});
 }
 
 Hdf5Builder::~Hdf5Builder() {
@@ -151,7 +152,7 @@ Result<std::string> Hdf5Builder::Finish() {
 }
 
 struct Hdf5Image::State {
-  Handle file;
+  Hdf5Handle file;
   std::string name;
 };
 
@@ -164,9 +165,9 @@ Hdf5Image::~Hdf5Image() {
 
 Result<std::unique_ptr<Hdf5Image>> Hdf5Image::Open(std::string_view bytes, std::string name) {
   const std::lock_guard lock(LibraryLock());
-  Handle access = CoreDriver();
+  Hdf5Handle access = CoreDriver();
   H5Pset_file_image(access.id(), const_cast<char*>(bytes.data()), bytes.size());
-  Handle file(H5Fopen(UniqueName().c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
+  Hdf5Handle file(H5Fopen(UniqueName().c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
   if (!file.ok()) return MakeError(ErrorCode::kData, name + ": not a whole HDF5 file");
   return std::unique_ptr<Hdf5Image>(new Hdf5Image(std::make_unique<State>(State{std::move(file), std::move(name)})));
 }
