@@ -82,8 +82,10 @@ Result<WrittenCheckpoint> CheckpointStore::Write(const TrainingState& state, con
   LORRY_TRY(MakeDirectories(unfinished));
   const auto write = [&]() -> Status {
     LORRY_TRY(WriteFileAtomically(unfinished + "/" + kStateFile, bytes));
-    LORRY_ASSIGN_OR_RETURN(const Digest read_back, Sha256OfFile(unfinished + "/" + kStateFile));
-    if (read_back != digest) return MakeError(ErrorCode::kStorage, unfinished + ": reads back other bytes than were written");
+    LORRY_ASSIGN_OR_RETURN(const std::string read_back, ReadFile(unfinished + "/" + kStateFile, kLargestState));
+    if (Sha256Of(read_back) != digest) return MakeError(ErrorCode::kStorage, unfinished + ": reads back other bytes than were written");
+    RunIdentity read_identity;
+    LORRY_TRY(DecodeState(read_back, unfinished, &read_identity));
     LORRY_TRY(RemoveTree(place));
     LORRY_TRY(RenameDurably(unfinished, place));
     const nlohmann::json marker = {{"step", state.step}, {"bytes", bytes.size()}, {"sha256", digest.hex()}};

@@ -3,7 +3,7 @@
 //   RUN_DIR/checkpoints/step-00000020/state.h5   values, optimizer, cursor, early stopping, and what the run is of (RunIdentity)
 //   RUN_DIR/checkpoints/step-00000020/COMPLETE   the marker: length and SHA-256 of state.h5; a checkpoint is there when it is
 //
-// Written in this order: state.h5 in a folder of a temporary name, fsync, read back and compared, folder renamed, marker. A crash
+// Written in this order: state.h5 in a folder of a temporary name, fsync, read back, compared and decoded, folder renamed, marker. A crash
 // at any point leaves the earlier checkpoints as they were; what is left of an unfinished one is removed by the next write.
 // One writer: rank 0.
 #pragma once

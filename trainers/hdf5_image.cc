@@ -34,12 +34,13 @@ std::mutex& LibraryLock() {
   return lock;
 }
 
+// The oldest file format: H5Fget_file_image (1.10.8) clears the flags of a newer superblock and leaves its checksum as it was, so
+// that the image cannot be opened.
 Hdf5Handle CoreDriver() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   constexpr size_t kGrowth = size_t{4} << 20;
   H5Pset_fapl_core(access.id(), kGrowth, /*backing_store=*/0);
-  H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_V110);
   return access;
 }
 
