@@ -40,7 +40,8 @@ json Job() {
           {"output", {{"adapter", "acme/tiny"}}}};
 }
 
-// When the worker of a test kills a rank: on the line `type` of step `step` (0: any), `delay` after it arrived.
+// When the worker of a test kills a rank: on the first line `type` of step `step` or a later one (a run that goes on may be past
+// it already), `delay` after it arrived.
 struct Kill {
   std::string type;
   int64_t step = 0;
@@ -115,7 +116,7 @@ class FakeWorker {
       if (line["t"] == "hello") pids_.push_back(line["pid"]);
       if (on_line) on_line(line, fd);
       const bool phase = kill && kill->type == line.value("phase", "");
-      const bool other = kill && kill->type == line["t"] && (kill->step == 0 || line.value("step", int64_t{0}) == kill->step);
+      const bool other = kill && kill->type == line["t"] && line.value("step", int64_t{0}) >= kill->step;
       if ((phase || other) && !*due) *due = Clock::now() + kill->delay;
       if (*due && !killed && Clock::now() >= **due) KillOne();
     }
