@@ -18,7 +18,8 @@ bool IsWordCharacter(char32_t c) {
     return true;  // letters in circles and squares are alphabetic by Unicode's Other_Alphabetic
   }
   for (const char* property : {"L", "M", "Nd"}) {
-    for (const CodePointRange& range : *UnicodeAdditions(property)) {
+    const auto additions = UnicodeAdditions(property);
+    for (const CodePointRange& range : *additions) {
       if (c >= range.first && c <= range.last) return true;
     }
   }

@@ -55,7 +55,7 @@ class Home:
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
-            for log in sorted(self.home.rglob("*.log")):
+            for log in sorted(p for p in self.home.rglob("*.log") if p.name != "steps.log"):
                 print(f"--- {log.relative_to(self.home)}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
         self.run("down")
         self.folder.cleanup()
@@ -74,11 +74,11 @@ class Home:
         path.write_text(text)
         return path
 
-    def tiny_model(self, name="t/tiny"):
-        """Imports the tiny random model; gives its folder."""
+    def tiny_model(self, *options):
+        """Imports the tiny random model as t/tiny; gives its folder."""
         folder = self.path / "tiny"
-        subprocess.run([sys.executable, ROOT / "tests" / "support" / "tiny_model.py", folder], check=True)
-        self.lorry("model", "import", folder, "--name", name)
+        subprocess.run([sys.executable, ROOT / "tests" / "support" / "tiny_model.py", folder, *options], check=True)
+        self.lorry("model", "import", folder, "--name", "t/tiny")
         return folder
 
     def submit(self, job, *words):

@@ -20,7 +20,7 @@ model: t/tiny
 input: rows.jsonl
 prompt: "Tell: {{{{ text }}}}"
 output: {out}/
-sampling: {{max_tokens: 12, temperature: 0}}
+sampling: {{max_tokens: 48, temperature: 0}}
 resources: {{cpus: 2}}
 """
 FINETUNE = """kind: finetune
@@ -29,8 +29,8 @@ project: docs
 base_model: t/tiny
 dataset: {{path: train.jsonl, max_length: 200, too_long: truncate}}
 adapter: {{r: 4, alpha: 8}}
-training: {{max_steps: 60, rows_per_micro_batch: 4, micro_batches_per_step: 2, learning_rate: 1.0e-3, precision: fp32, seed: 3}}
-checkpoint: {{every_steps: 5, keep_last: 2}}
+training: {{max_steps: 160, rows_per_micro_batch: 4, micro_batches_per_step: 2, learning_rate: 1.0e-3, precision: fp32, seed: 3}}
+checkpoint: {{every_steps: 10, keep_last: 2}}
 resources: {{cpus: 2, threads_per_lane: 1, ranks: 1}}
 retry: {{max_attempts: 50}}
 output: {{adapter: t/{out}}}
@@ -40,7 +40,7 @@ output: {{adapter: t/{out}}}
 def write_inputs(home, rows):
     text = lambda i: f"number {i} " + "and the thing in another " * (i % 5 + 1)
     home.write("rows.jsonl", "".join(json.dumps({"id": f"r{i}", "text": text(i)}) + "\n" for i in range(rows)))
-    home.write("train.jsonl", "".join(json.dumps({"prompt": text(i), "completion": f" {i % 9}"}) + "\n" for i in range(480)))
+    home.write("train.jsonl", "".join(json.dumps({"prompt": text(i), "completion": f" {i % 9}"}) + "\n" for i in range(1280)))
 
 
 def submit(home, kind, name):
@@ -68,7 +68,7 @@ def disturb(home, kind, run, kills, draw):
         wait_for(f"{victim} at work", lambda: home.processes(victim) and home.processes(program) or ended(), 120)
         if not home.processes(program):
             break
-        time.sleep(draw.uniform(0.0, 1.5))  # the random moment; nothing waits for it
+        time.sleep(draw.uniform(0.0, 0.8))  # the random moment; nothing waits for it
         hits += home.kill(victim) > 0
     return hits
 
@@ -83,7 +83,7 @@ def main():
     print(f"seed {args.seed}", flush=True)
     draw = random.Random(args.seed)
     with Home() as home:
-        home.tiny_model()
+        home.tiny_model("--layers", "4", "--hidden", "192")  # slow enough to be hit
         write_inputs(home, args.rows)
         calm = submit(home, args.kind, "calm")
         assert home.wait(calm)["state"] == "succeeded", home.run("explain", calm).stdout
