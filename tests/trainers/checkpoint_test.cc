@@ -52,6 +52,7 @@ TEST_CASE("a checkpoint gives back what was written, and equal states give equal
   CHECK(*EncodeState(StateAt(20), Identity()) == *EncodeState(StateAt(20), Identity()));
   const auto found = run.Find();
   REQUIRE(found.ok());
+  for (const std::string& line : run.said) UNSCOPED_INFO(line);
   REQUIRE(found->has_value());
   const TrainingState& state = (*found)->state;
   const TrainingState expected = StateAt(20);
