@@ -230,8 +230,8 @@ TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's by
   for (const uint64_t seed : {20261121, 42}) {
     Random random(seed, "test.kills");
     std::vector<Kill> kills;
-    for (int i = 0; i < 3; ++i) {
-      kills.push_back({"step", static_cast<int64_t>(1 + random.Below(28)), std::chrono::microseconds(random.Below(8000))});
+    for (int i = 0; i < 3; ++i) {  // ever later steps: an attempt that resumes behind one would not meet it
+      kills.push_back({"step", static_cast<int64_t>(1 + 10 * i + random.Below(8)), std::chrono::microseconds(random.Below(400))});
     }
     kills.push_back({"checkpoint", 0, std::chrono::microseconds(random.Below(300))});  // the phase: inside a checkpoint's write
     kills.push_back({"output", 0, std::chrono::microseconds(0)});                       // between output and report
