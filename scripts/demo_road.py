@@ -81,7 +81,7 @@ training:
   rows_per_micro_batch: 4
   micro_batches_per_step: 2
   eval_every_steps: 40
-  learning_rate: 2.0e-4
+  learning_rate: 5.0e-4
   lr_scheduler: constant
   precision: bf16
   seed: 7

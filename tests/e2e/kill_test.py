@@ -29,8 +29,8 @@ project: docs
 base_model: t/tiny
 dataset: {{path: train.jsonl, max_length: 200, too_long: truncate}}
 adapter: {{r: 4, alpha: 8}}
-training: {{max_steps: 160, rows_per_micro_batch: 4, micro_batches_per_step: 2, learning_rate: 1.0e-3, precision: fp32, seed: 3}}
-checkpoint: {{every_steps: 10, keep_last: 2}}
+training: {{max_steps: 500, rows_per_micro_batch: 4, micro_batches_per_step: 2, learning_rate: 1.0e-3, precision: fp32, seed: 3}}
+checkpoint: {{every_steps: 25, keep_last: 2}}
 resources: {{cpus: 2, threads_per_lane: 1, ranks: 1}}
 retry: {{max_attempts: 50}}
 output: {{adapter: t/{out}}}
