@@ -1,0 +1,145 @@
+// lorryd in a temporary home: pages, data, access rules, asked through Site as the HTTP server asks it.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "scheduler/scheduler.h"
+#include "web/daemon.h"
+#include "web/site.h"
+
+namespace lorry {
+namespace {
+
+using nlohmann::json;
+
+class Lorryd {
+ public:
+  Lorryd() {
+    DaemonOptions options;
+    options.home = home_.path();
+    options.http_port = options.client_port = options.worker_port = 0;
+    const std::string prices = "prices:\n  - {device: cpu, usd_per_hour: 0.05, from: 2026-01-01, source: a test}\n";
+    REQUIRE(WriteFileAtomically(home_.path() + "/prices.yaml", prices).ok());
+    auto daemon = Daemon::Start(options);
+    REQUIRE(daemon.ok());
+    daemon_ = std::move(*daemon);
+    site_ = std::make_unique<Site>(&daemon_->scheduler(), true);
+  }
+
+  HttpResponse Get(const std::string& path, const std::string& token = "", bool from_loopback = true) {
+    HttpRequest request;
+    request.method = "GET";
+    request.path = path;
+    std::string part;
+    for (char c : path + "/") {
+      if (c != '/') { part += c; continue; }
+      if (!part.empty()) request.segments.push_back(*DecodePercent(part));
+      part.clear();
+    }
+    request.from_loopback = from_loopback;
+    request.headers["host"] = "127.0.0.1:8600";
+    if (!token.empty()) request.headers["authorization"] = "Bearer " + token;
+    return site_->Handle(request);
+  }
+
+  std::string Submit(const std::string& name) {
+    const json job = {{"kind", "command"}, {"name", name}, {"project", "docs"}, {"argv", {"/bin/true"}}, {"resources", {{"cpus", 1}}}};
+    auto made = daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-" + name), job.dump(), {}});
+    if (!made.ok()) FAIL(made.error().Format());
+    return made->run.str();
+  }
+
+  json Query(const std::string& name, const json& question, const std::string& key) {
+    auto answer = daemon_->scheduler().Call<wire::JsonReply>(wire::Query{name, question.dump(), key});
+    if (!answer.ok()) FAIL(answer.error().Format());
+    return json::parse(answer->json);
+  }
+
+  TempDirectory home_;
+  std::unique_ptr<Daemon> daemon_;
+  std::unique_ptr<Site> site_;
+};
+
+TEST_CASE("every page of an empty home stands, and says what to do") {
+  Lorryd lorryd;
+  for (const char* path : {"/", "/cost", "/registry", "/workers"}) {
+    INFO(path);
+    const HttpResponse page = lorryd.Get(path);
+    CHECK(page.status == 200);
+    CHECK(page.body.find("<!doctype html>") == 0);
+    CHECK(page.body.find("width=device-width") != std::string::npos);
+  }
+  CHECK(lorryd.Get("/").body.find("lorry submit") != std::string::npos);
+  CHECK(lorryd.Get("/healthz").status == 200);
+  CHECK(lorryd.Get("/readyz").status == 200);
+  CHECK(lorryd.Get("/metrics").body.find("lorry_runs{state=\"queued\"} 0") != std::string::npos);
+  CHECK(lorryd.Get("/nothing").status == 404);
+  CHECK(lorryd.Get("/runs/r-none").status == 404);
+  CHECK(json::parse(lorryd.Get("/v1/runs").body)["runs"].empty());
+  CHECK(json::parse(lorryd.Get("/v1/runs/r-none").body)["error"]["code"] == "not_found");
+}
+
+TEST_CASE("a run that waits is on its page, escaped, and in the data") {
+  Lorryd lorryd;
+  const std::string run = lorryd.Submit("echo");
+  CHECK(lorryd.Get("/").body.find(">" + run + "</a>") != std::string::npos);
+  const HttpResponse page = lorryd.Get("/runs/" + run);
+  CHECK(page.status == 200);
+  CHECK(page.body.find("class=\"state queued\"") != std::string::npos);
+  const json data = json::parse(lorryd.Get("/v1/runs").body);
+  REQUIRE(data["runs"].size() == 1);
+  CHECK(data["runs"][0]["run"] == run);
+  CHECK(lorryd.Get("/v1/runs/" + run + "/events").body.find("event: submitted") != std::string::npos);
+  CHECK(lorryd.Get("/v1/runs/" + run + "/metrics").body.empty());
+}
+
+TEST_CASE("tokens: none is needed at first; from the first on strangers see public names only") {
+  Lorryd lorryd;
+  CHECK(lorryd.Get("/v1/runs", "ignored").status == 200);
+  CHECK(lorryd.Get("/v1/runs", "", false).status == 401);
+  const json admin = lorryd.Query("token.create", {{"role", "admin"}, {"note", "n"}}, "k1");
+  const json serving = lorryd.Query("token.create", {{"role", "serving"}, {"note", ""}}, "k2");
+  const json finance = lorryd.Query("token.create", {{"role", "finance"}, {"note", ""}}, "k3");
+  CHECK(lorryd.Query("token.list", json::object(), "")["tokens"].size() == 3);
+  // path | token | status
+  const std::tuple<std::string, std::string, int> cases[] = {
+      {"/v1/runs", "", 403},
+      {"/v1/runs", "wrong", 401},
+      {"/v1/runs", admin["token"], 200},
+      {"/v1/runs", serving["token"], 403},
+      {"/v1/costs", finance["token"], 200},
+      {"/v1/costs", serving["token"], 403},
+      {"/cost", "", 403},
+      {"/healthz", "", 200},
+      {"/metrics", "", 401},
+  };
+  for (const auto& [path, token, status] : cases) {
+    INFO(path << " " << token);
+    CHECK(lorryd.Get(path, token).status == status);
+  }
+  lorryd.Query("token.revoke", {{"id", serving["id"]}}, "k4");
+  CHECK(lorryd.Get("/v1/runs", serving["token"]).status == 401);
+}
+
+TEST_CASE("the Hugging Face face answers a stranger's miss in that client's words") {
+  Lorryd lorryd;
+  const HttpResponse miss = lorryd.Get("/api/models/acme/none");
+  CHECK(miss.status == 404);
+  bool said = false;
+  for (const auto& [name, value] : miss.headers) said = said || (name == "X-Error-Code" && value == "RepoNotFound");
+  CHECK(said);
+}
+
+TEST_CASE("beyond loopback lorryd asks for TLS and a token") {
+  TempDirectory home;
+  DaemonOptions options;
+  options.home = home.path();
+  options.http_port = options.client_port = options.worker_port = 0;
+  options.bind_address = "0.0.0.0";
+  auto daemon = Daemon::Start(options);
+  REQUIRE_FALSE(daemon.ok());
+  CHECK(daemon.error().code == ErrorCode::kNotAllowed);
+}
+
+}  // namespace
+}  // namespace lorry
