@@ -87,7 +87,8 @@ std::string TextOf(const nlohmann::json& object, const char* key) {
 Result<TextPattern> ReadTextPattern(const nlohmann::json& pattern, const std::string& where) {
   TextPattern out;
   if (pattern.is_object() && pattern.size() == 1) {
-    const auto& [kind, text] = *pattern.items().begin();
+    const std::string& kind = pattern.begin().key();
+    const nlohmann::json& text = pattern.begin().value();
     if (text.is_string() && kind == "String") {
       out.literal = text.get<std::string>();
       if (!out.literal.empty()) return out;

@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const lorry::TempDirectory dir;
   const std::string path = dir.path() + "/shard-0.rows";
   std::FILE* file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr || std::fwrite(data, 1, size, file) != size || std::fclose(file) != 0) std::abort();
+  if (file == nullptr || (size > 0 && std::fwrite(data, 1, size, file) != size) || std::fclose(file) != 0) std::abort();
   (void)lorry::ScanShard(path, [](const lorry::ShardRow& row, const lorry::RowPlace& place) {
     const auto line = lorry::ReadRowLine(place);
     if (!line.ok() || *line != row.line) std::abort();
