@@ -164,7 +164,8 @@ HttpResponse Site::RegistryPage() const {
     const json parsed = json::parse(*list);
     for (const json& item : parsed.value("items", json::array())) {
       std::string aliases;
-      for (const auto& [alias, version] : item.value("aliases", json::object()).items()) {
+      const json named = item.value("aliases", json::object());
+      for (const auto& [alias, version] : named.items()) {
         aliases += (aliases.empty() ? "" : ", ") + alias + " = " + (version.is_string() ? version.get<std::string>() : version.dump());
       }
       const std::string name = TextOf(item, "name");
@@ -190,7 +191,8 @@ HttpResponse Site::RegistryNamePage(const std::string& name) const {
   }
   body += table.str() + "<h2>Aliases</h2>";
   HtmlTable aliases({"alias", "version"});
-  for (const auto& [alias, version] : item.value("aliases", json::object()).items()) {
+  const json named = item.value("aliases", json::object());
+  for (const auto& [alias, version] : named.items()) {
     aliases.Row({Html(alias), Html(version.is_string() ? version.get<std::string>() : version.dump())});
   }
   body += aliases.empty() ? "<p class=\"soft\">none</p>" : aliases.str();
