@@ -20,7 +20,7 @@ endif()
 add_library(lorry_flags INTERFACE)
 target_include_directories(lorry_flags INTERFACE ${CMAKE_SOURCE_DIR})
 # One code model for libraries, programs and tests alike: GCC takes a precompiled header only with the flags it was made with.
-target_compile_options(lorry_flags INTERFACE -fPIC -Wall -Wextra -Werror=return-type -Wno-missing-field-initializers -Wno-restrict -Wno-invalid-pch)
+target_compile_options(lorry_flags INTERFACE -fPIC -Wall -Wextra -Werror=return-type -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -Wno-invalid-pch)
 target_compile_definitions(lorry_flags INTERFACE LORRY_VERSION="${PROJECT_VERSION}")
 if(LORRY_SANITIZE)
   target_compile_options(lorry_flags INTERFACE -fsanitize=${LORRY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
