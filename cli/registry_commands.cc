@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/model_source.h"
-#include "cli/runs.h"
+#include "cli/run_text.h"
 #include "configs/name_forms.h"
 #include "model/format/dtype.h"
 #include "model/format/import_gguf.h"

@@ -7,31 +7,13 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/follow.h"
+#include "cli/run_text.h"
 
 namespace lorry {
 namespace {
 
 std::string Age(Instant then) {
   return then.millis() == 0 ? "-" : FormatDuration(SystemClock().Now() - then);
-}
-
-void AddReadable(const nlohmann::json& value, const std::string& indent, std::string& text) {
-  auto line = [&](const std::string& lead, const nlohmann::json& item) {
-    if (item.is_structured() && !item.empty()) {
-      text += lead + "\n";
-      AddReadable(item, indent + "  ", text);
-    } else {
-      const std::string shown = item.is_string() ? EscapeControl(item.get<std::string>(), 2000) : item.dump();
-      text += lead + " " + shown + "\n";
-    }
-  };
-  if (value.is_object()) {
-    for (const auto& [key, item] : value.items()) line(indent + key + ":", item);
-  } else if (value.is_array()) {
-    for (const auto& item : value) line(indent + "-", item);
-  } else {
-    text += indent + value.dump() + "\n";
-  }
 }
 
 Result<int> Stands(Session& session, const Result<wire::RunSummary>& summary) {
@@ -42,12 +24,6 @@ Result<int> Stands(Session& session, const Result<wire::RunSummary>& summary) {
 }
 
 }  // namespace
-
-std::string ReadableJson(const nlohmann::json& document) {
-  std::string text;
-  AddReadable(document, "", text);
-  return text;
-}
 
 Result<int> RunPs(Session& session, bool all, const std::string& project) {
   LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
@@ -72,7 +48,7 @@ Result<int> RunShow(Session& session, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
   LORRY_ASSIGN_OR_RETURN(const std::string answer, scheduler->Show(run));
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(answer));
-  session.terminal().Print(ReadableJson(document));
+  session.terminal().Print(ShowText(document));
   session.terminal().PrintJson(document);
   return 0;
 }
@@ -81,7 +57,7 @@ Result<int> RunExplain(Session& session, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
   LORRY_ASSIGN_OR_RETURN(const std::string answer, scheduler->Explain(run));
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(answer));
-  session.terminal().Print(ReadableJson(document));
+  session.terminal().Print(ExplainText(document));
   session.terminal().PrintJson(document);
   return 0;
 }

@@ -17,7 +17,4 @@ Result<int> RunCancel(Session& session, const RunId& run, bool now);
 Result<int> RunPause(Session& session, const RunId& run);
 Result<int> RunResume(Session& session, const RunId& run);
 
-// A JSON document as indented lines "key: value", for people.
-std::string ReadableJson(const nlohmann::json& document);
-
 }  // namespace lorry
