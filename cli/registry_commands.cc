@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/model_source.h"
+#include "cli/registry_text.h"
 #include "cli/run_text.h"
 #include "configs/name_forms.h"
 #include "model/format/dtype.h"
@@ -143,7 +144,10 @@ Result<int> RunRegistryList(Session& session, ItemKind kind) {
 
 Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& name) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(name));
-  return AskAndShow(session, "registry.show", {{"kind", KindWord(kind)}, {"name", full.substr(0, full.find('@'))}});
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.show", {{"kind", KindWord(kind)}, {"name", full.substr(0, full.find('@'))}}));
+  session.terminal().Print(NameText(answer));
+  session.terminal().PrintJson(answer);
+  return 0;
 }
 
 Result<int> RunRegistryPull(Session& session, const std::string& reference, const std::string& folder) {
@@ -170,7 +174,7 @@ Result<int> RunAlias(Session& session, const AliasOptions& options) {
 Result<int> RunVerify(Session& session, const std::string& reference) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.verify", {{"reference", full}}));
-  session.terminal().Print(ReadableJson(answer));
+  session.terminal().Print(VerdictText(answer));
   session.terminal().PrintJson(answer);
   return answer.value("whole", false) ? 0 : 1;
 }

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "base/text.h"
 #include "base/units.h"
+#include "cli/answer_fields.h"
 #include "cli/terminal.h"
 
 namespace lorry {
@@ -14,30 +14,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kLongestText = 2000;
-
-std::string TextAt(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? EscapeControl(found->get<std::string>(), kLongestText) : "";
-}
-
-json ListAt(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_array() ? *found : json::array();
-}
-
-int64_t NumberAt(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
-}
-
 void AddReadable(const json& value, const std::string& indent, std::string& text) {
   const auto line = [&](const std::string& lead, const json& item) {
     if (item.is_structured() && !item.empty()) {
       text += lead + "\n";
       AddReadable(item, indent + "  ", text);
     } else {
-      const std::string shown = item.is_string() ? EscapeControl(item.get<std::string>(), kLongestText) : item.dump();
+      const std::string shown = item.is_string() ? EscapeControl(item.get<std::string>(), kLongestAnswerText) : item.dump();
       text += lead + " " + shown + "\n";
     }
   };
@@ -133,7 +116,7 @@ std::string ShowText(const json& run) {
 std::string ExplainText(const json& explanation) {
   std::string text;
   for (const json& line : ListAt(explanation, "lines")) {
-    if (line.is_string()) text += EscapeControl(line.get<std::string>(), kLongestText) + "\n";
+    if (line.is_string()) text += EscapeControl(line.get<std::string>(), kLongestAnswerText) + "\n";
   }
   return text.empty() ? "nothing stands against it\n" : text;
 }
