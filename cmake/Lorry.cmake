@@ -89,7 +89,7 @@ function(lorry_test name)
     ENVIRONMENT "LORRY_BIN=${CMAKE_BINARY_DIR}/bin;LORRY_TEST_BIN=${CMAKE_BINARY_DIR}/tests/bin")
 endfunction()
 
-# lorry_fuzzer(NAME SOURCES x_fuzz.cc LINKS targets... CORPUS dir): a libFuzzer target, and a test that replays its corpus.
+# lorry_fuzzer(NAME SOURCES x_fuzz.cc LINKS targets... CORPUS dir): a libFuzzer target, and a test that replays its seeds and finds.
 function(lorry_fuzzer name)
   cmake_parse_arguments(A "" "CORPUS" "SOURCES;LINKS" ${ARGN})
   if(LORRY_FUZZ)
@@ -105,7 +105,9 @@ function(lorry_fuzzer name)
     add_executable(${name} ${A_SOURCES})
     target_link_libraries(${name} PRIVATE lorry_fuzz_replay lorry_flags ${A_LINKS} fmt::fmt nlohmann_json::nlohmann_json)
     target_precompile_headers(${name} REUSE_FROM lorry_control_pch)
-    add_test(NAME ${name}_corpus COMMAND ${name} ${CMAKE_SOURCE_DIR}/${A_CORPUS} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    get_filename_component(found ${A_CORPUS} NAME)
+    add_test(NAME ${name}_corpus WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+      COMMAND tests/fuzz/replay $<TARGET_FILE:${name}> ${A_CORPUS} tests/fuzz/found/${found}.tar.xz)
     set_tests_properties(${name}_corpus PROPERTIES TIMEOUT 120 LABELS fuzz)
   endif()
 endfunction()
