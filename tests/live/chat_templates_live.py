@@ -2,12 +2,17 @@
 """Holds our Jinja against transformers': every template of a folder over conversations of every shape, text and {% generation %}
 spans equal, and an error where transformers has one.
 
-usage: chat_templates_live.py TOKENIZE_LINES TEMPLATES_DIR      (TEMPLATES_DIR: *.jinja, such as TRL's trl/chat_templates)
+usage: chat_templates_live.py PEERS_DIR BUILD_DIR [--templates DIR]      (DIR: *.jinja; without it those that TRL carries)
 """
-import datetime, glob, json, os, random, subprocess, sys
+import argparse, datetime, glob, importlib.util, json, os, subprocess, sys
 from transformers.utils import chat_template_utils as hf
 
-tool, folder = sys.argv[1:3]
+p = argparse.ArgumentParser()
+p.add_argument("peers"); p.add_argument("build"); p.add_argument("--templates")
+a = p.parse_args()
+tool = a.build + "/tests/bin/tokenize_lines"
+folder = a.templates or os.path.join(os.path.dirname(importlib.util.find_spec("trl").origin), "chat_templates")
+if not glob.glob(folder + "/*.jinja"): sys.exit(f"no *.jinja in {folder}")
 
 
 class FixedTime(datetime.datetime):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What a bill must be, by exact fractions: an independent count of the rules in docs/formats/books.md.
 
-usage: ledger_oracle.py --program REPLAY [--slices 100000] [--seed 1]    makes random usage and prices, has REPLAY make books of
-                                                                          them, compares every slice and total digit by digit
-       ledger_oracle.py --record DIR                                      writes the small recorded fixtures of tests/golden/ledger
-REPLAY USAGE.json PRICES.json prints {"slices": [...], "total_usd": "..."} (build/tests/bin/ledger_replay).
+usage: ledger_oracle.py PEERS_DIR BUILD_DIR [--slices 300000] [--seed 1]
+           makes random usage and prices, has BUILD_DIR/tests/bin/ledger_replay make books of them, compares every slice and total
+           digit by digit (of PEERS_DIR nothing is needed)
+       ledger_oracle.py --record DIR       writes the small recorded fixtures of tests/golden/ledger
 """
 import argparse, json, os, random, subprocess, sys, tempfile
 from fractions import Fraction
@@ -140,8 +140,9 @@ def named_cases():
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--program")
-    p.add_argument("--slices", type=int, default=100_000)
+    p.add_argument("peers", nargs="?")
+    p.add_argument("build", nargs="?")
+    p.add_argument("--slices", type=int, default=300_000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--record")
     a = p.parse_args()
@@ -153,6 +154,8 @@ def main():
                 json.dump({"rows": usage, "prices": prices, "slices": slices, "total_usd": total(slices)}, f, indent=1)
                 f.write("\n")
         return
+    if not a.build:
+        p.error("PEERS_DIR and BUILD_DIR, or --record DIR")
     usage, prices = random_case(random.Random(a.seed), a.slices)
     expected = bill(usage, prices)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +163,7 @@ def main():
         for path, value in zip(paths, ({"rows": usage}, {"prices": prices})):
             with open(path, "w") as f:
                 json.dump(value, f)
-        got = json.loads(subprocess.run([a.program, *paths], check=True, stdout=subprocess.PIPE).stdout)
+        got = json.loads(subprocess.run([a.build + "/tests/bin/ledger_replay", *paths], check=True, stdout=subprocess.PIPE).stdout)
     wrong = sum(e != g for e, g in zip(expected, got["slices"])) + abs(len(expected) - len(got["slices"]))
     print(f"seed {a.seed}: {len(expected)} slices in {len(usage)} attempts, {len(got['slices'])} computed, {wrong} differ; "
           f"total {total(expected)} against {got['total_usd']}")

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""lorry-train against PEFT on a real model: 20 steps in fp32 from PEFT's initial adapter and the same batches; and bf16 to the end.
+"""lorry-train against PEFT on the real model: 20 steps in fp32 from PEFT's initial adapter and the same batches, and each side's
+trained adapter loaded by the other. Or, in bf16, to the end.
 
-usage: peft_losses.py --model DIR --train-program build/bin/lorry-train --data train.jsonl [--eval test.jsonl] [--long]
-Rows are {"messages": [...]} (bench/peers/debian_pairs.py). Both sides take 8 rows a step in the file's order, cut at 512 tokens.
-Passes where each of the 20 losses is within 2e-5 of PEFT's. --long: 120 steps in bf16; passes where the held-out loss of both
-(first 200 rows of --eval) is within 1e-2. The last line is JSON.
+usage: peft_losses.py PEERS_DIR BUILD_DIR [--data TRAIN.jsonl] [--long --eval TEST.jsonl]
+The model is PEERS_DIR/smollm2; without --data and --eval the Debian pairs are made. Both sides take 8 rows a step in the file's
+order, cut at 512 tokens. Passes where each of the 20 losses is within 2e-5 of PEFT's (how far PEFT is from itself with another
+attention kernel, over the first five, is printed beside it), and where our logits with either adapter, beside the weights and merged into them, are within
+5e-4 of PEFT's and no farther from its fp64 logits than 3 times its own fp32: the bounds of the base model (batch_parity.py).
+--long: 120 steps in bf16; passes where the held-out loss of both (200 rows) is within 1e-2. The last line is JSON.
 """
-import argparse, json, math, os, subprocess, sys, tempfile
+import argparse, json, math, os, pathlib, subprocess, sys, tempfile
+import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -34,10 +38,10 @@ def collate(chunk):
             "attention_mask": torch.tensor([[1] * len(x) + [0] * (w - len(x)) for x, _ in chunk])}
 
 
-def peft_side(args, work, steps, dtype):
+def peft_side(args, work, steps, dtype, attention):
     torch.manual_seed(0)
     tok = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype, attn_implementation=attention)
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=TARGETS))
     model.save_pretrained(f"{work}/initial")
     opt = torch.optim.AdamW([q for q in model.parameters() if q.requires_grad], lr=2e-4, weight_decay=0.0)
@@ -50,20 +54,22 @@ def peft_side(args, work, steps, dtype):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         opt.zero_grad(set_to_none=True)
-        losses.append(float(loss))
-    held_out = None
-    if args.eval:
-        model.eval()
-        total = count = 0
-        with torch.no_grad():
-            rows = encode(tok, args.eval, 200)
-            for i in range(0, len(rows), 8):
-                b = collate(rows[i:i + 8])
-                n = int((b["labels"][:, 1:] != -100).sum())
-                total += float(model(**b).loss) * n
-                count += n
-        held_out = total / count
-    return losses, held_out
+        losses.append(loss.item())
+    model.save_pretrained(f"{work}/peft-trained")
+    return losses, held_out_loss(model, tok, args.eval) if args.eval else None
+
+
+def held_out_loss(model, tok, path):
+    model.eval()
+    total = count = 0
+    with torch.no_grad():
+        rows = encode(tok, path, 200)
+        for i in range(0, len(rows), 8):
+            b = collate(rows[i:i + 8])
+            n = int((b["labels"][:, 1:] != -100).sum())
+            total += float(model(**b).loss) * n
+            count += n
+    return total / count
 
 
 def lorry_side(args, work, steps, precision):
@@ -84,12 +90,45 @@ def lorry_side(args, work, steps, precision):
             "run_dir": run, "cache_dir": f"{work}/cache", "socket": None, "ranks": 1, "lanes": 2, "threads_per_lane": 1,
             "inputs": inputs, "resume_from": None, "shards": []}
     json.dump(task, open(f"{run}/task.json", "w"))
-    out = subprocess.run([args.train_program, "--task", f"{run}/task.json"], stdout=subprocess.PIPE, text=True)
+    out = subprocess.run([args.build + "/bin/lorry-train", "--task", f"{run}/task.json"], stdout=subprocess.PIPE, text=True)
     lines = [json.loads(x) for x in out.stdout.splitlines()]
     if out.returncode != 0:
         sys.exit(f"lorry-train ended with {out.returncode}: {[x for x in lines if x['t'] == 'error']}")
+    os.symlink(f"{run}/attempts/1/adapter", f"{work}/lorry-trained")
     held_out = [x["loss"] for x in lines if x["t"] == "eval"]
     return [x["loss"] for x in lines if x["t"] == "step"], held_out[-1] if held_out else None
+
+
+def our_logits(args, work, adapter, *options):
+    out = f"{work}/logits.f32"
+    done = subprocess.run([args.build + "/bin/lorry-batch", "logits", "--model", args.model, "--adapter", adapter, "--data", f"{work}/ids.jsonl",
+                           "--out", out, "--dtype", "float32", "--threads", "2", *options], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return torch.from_numpy(np.fromfile(out, dtype=np.float32)).reshape(-1, json.loads(done.stdout)["vocab_size"])
+
+
+def peft_logits(args, adapter, ids, dtype):
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype), adapter).eval()
+    with torch.inference_mode():
+        rows = torch.cat([model(torch.tensor([i])).logits[0] for i in ids])
+    assert rows.dtype == dtype
+    return rows
+
+
+def exchange(args, work, name):
+    """Farthest distances of logits with the adapter `work`/`name`."""
+    ids = [i for i, _ in encode(AutoTokenizer.from_pretrained(args.model), args.data, 5)]
+    with open(f"{work}/ids.jsonl", "w") as f:
+        f.writelines(json.dumps({"ids": i}) + "\n" for i in ids)
+    p32, p64 = (peft_logits(args, f"{work}/{name}", ids, dtype) for dtype in (torch.float32, torch.float64))
+    far = {"peft_from_fp64": float((p32 - p64).abs().max())}
+    for way, options in (("beside", ["--separate"]), ("merged", [])):
+        mine = our_logits(args, work, f"{work}/{name}", *options)
+        far[way] = float((mine - p32).abs().max())
+        far[way + "_from_fp64"] = float((mine - p64).abs().max())
+    far["passed"] = all(far[way] < 5e-4 and far[way + "_from_fp64"] < 3 * far["peft_from_fp64"] for way in ("beside", "merged"))
+    return far
 
 
 def head(source, target, rows):
@@ -100,26 +139,43 @@ def head(source, target, rows):
             f.write(line)
 
 
+def make_pairs(path, split, rows):
+    pairs = pathlib.Path(__file__).resolve().parents[2] / "bench/peers/debian_pairs.py"
+    subprocess.run([sys.executable, str(pairs), path, "--split", split, "--limit", str(rows)], check=True, capture_output=True)
+    return path
+
+
+def farthest(a, b):
+    assert len(a) == len(b) and not any(map(math.isnan, [*a, *b]))
+    return max(abs(x - y) for x, y in zip(a, b))
+
+
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--model", required=True)
-    p.add_argument("--train-program", required=True)
-    p.add_argument("--data", required=True)
+    p.add_argument("peers")
+    p.add_argument("build")
+    p.add_argument("--data")
     p.add_argument("--eval")
     p.add_argument("--long", action="store_true")
     args = p.parse_args()
+    args.model = os.path.abspath(args.peers) + "/smollm2"
     torch.set_num_threads(2)
     steps, dtype, precision = (120, torch.bfloat16, "bf16") if args.long else (20, torch.float32, "fp32")
     with tempfile.TemporaryDirectory() as work:
-        theirs, their_held_out = peft_side(args, work, steps, dtype)
+        args.data = args.data or make_pairs(f"{work}/pairs.jsonl", "train", 8 * steps)
+        if args.long:
+            args.eval = args.eval or make_pairs(f"{work}/held-out.jsonl", "test", 200)
+        theirs, their_held_out = peft_side(args, work, steps, dtype, "sdpa")
         ours, our_held_out = lorry_side(args, work, steps, precision)
-    farthest = max(abs(a - b) for a, b in zip(ours, theirs))
-    result = {"steps": steps, "precision": precision, "farthest_loss": farthest, "mean_difference": abs(sum(ours) - sum(theirs)) / steps,
-              "held_out": our_held_out, "peft_held_out": their_held_out, "last_loss": ours[-1], "peft_last_loss": theirs[-1]}
-    if args.long:
-        result["passed"] = their_held_out is None or abs(our_held_out - their_held_out) < 1e-2
-    else:
-        result["passed"] = farthest < 2e-5 and not math.isnan(farthest)
+        result = {"steps": steps, "precision": precision, "farthest_loss": farthest(ours, theirs), "mean_difference": abs(sum(ours) - sum(theirs)) / steps,
+                  "last_loss": ours[-1], "peft_last_loss": theirs[-1]}
+        if args.long:
+            result |= {"held_out": our_held_out, "peft_held_out": their_held_out}
+            result["passed"] = abs(our_held_out - their_held_out) < 1e-2
+        else:
+            result |= {name: exchange(args, work, name) for name in ("lorry-trained", "peft-trained")}
+            result["peft_from_itself"] = farthest(peft_side(args, work, 5, dtype, "eager")[0], theirs[:5])
+            result["passed"] = result["farthest_loss"] < 2e-5 and result["lorry-trained"]["passed"] and result["peft-trained"]["passed"]
     print(json.dumps(result))
     sys.exit(0 if result["passed"] else 1)
 
