@@ -2,8 +2,9 @@
 # C++20 with CMake 3.25, so the libraries are named here.
 #
 #   LORRY_LIBTORCH   folder that holds the wheel's `torch/` (scripts/setup puts it into $LORRY_DEPS)
-#   lorry_torch      headers, libraries, and -fopenmp: without it at::parallel_for of our own files runs serially
-#   lorry_torch_pch  the same with one precompiled header; every file that includes LibTorch links this one
+#   lorry_torch              headers and libraries
+#   lorry_use_torch(TARGET)  for every target that includes LibTorch: links it, compiles with -fopenmp, without which at::parallel_for
+#                            of our own files runs serially, and with one precompiled header
 if(NOT LORRY_LIBTORCH)
   if(DEFINED ENV{LORRY_DEPS})
     set(LORRY_LIBTORCH "$ENV{LORRY_DEPS}/libtorch-2.11.0")
@@ -17,8 +18,6 @@ if(NOT EXISTS ${torch_root}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch is not in ${torch_root}; run scripts/setup, or configure with the preset `control` to build without it")
 endif()
 
-set(OpenMP_omp_hints ${torch_root}/lib)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(HDF5 REQUIRED COMPONENTS C)
 
@@ -28,16 +27,16 @@ target_include_directories(lorry_torch_fmt SYSTEM PRIVATE ${torch_root}/include)
 add_library(lorry_torch INTERFACE)
 target_include_directories(lorry_torch SYSTEM INTERFACE ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
 target_link_directories(lorry_torch INTERFACE ${torch_root}/lib)
-target_link_libraries(lorry_torch INTERFACE lorry_torch_fmt torch_cpu c10 OpenMP::OpenMP_CXX)
-target_link_options(lorry_torch INTERFACE "-Wl,-rpath,${torch_root}/lib" "-Wl,--allow-shlib-undefined")
-target_compile_definitions(lorry_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+# The wheel's own libgomp, not the compiler's: a process has one OpenMP runtime, and it is the one that libtorch_cpu loads.
+target_link_libraries(lorry_torch INTERFACE lorry_torch_fmt torch_cpu c10 ${torch_root}/lib/libgomp.so.1)
+target_link_options(lorry_torch INTERFACE "-Wl,-rpath,${torch_root}/lib")
 target_compile_options(lorry_torch INTERFACE -Wno-unused-parameter -Wno-unknown-pragmas)
 
 add_library(lorry_torch_pch_holder STATIC ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cc)
 # fmt's and json's macros must be those of the sources that use the header: with others GCC passes over it and parses all anew.
 target_link_libraries(lorry_torch_pch_holder PRIVATE lorry_flags lorry_torch fmt::fmt nlohmann_json::nlohmann_json)
+target_compile_options(lorry_torch_pch_holder PRIVATE -fopenmp)
 target_precompile_headers(lorry_torch_pch_holder PRIVATE ${CMAKE_CURRENT_LIST_DIR}/torch_pch.h)
-# lorry_use_torch(TARGET): links LibTorch and reuses its precompiled header in place of the control plane's.
 function(lorry_use_torch target)
   get_target_property(type ${target} TYPE)
   if(type STREQUAL "EXECUTABLE")
@@ -46,9 +45,10 @@ function(lorry_use_torch target)
   else()
     target_link_libraries(${target} PUBLIC lorry_torch)
   endif()
+  target_compile_options(${target} PRIVATE -fopenmp)
   target_precompile_headers(${target} REUSE_FROM lorry_torch_pch_holder)
 endfunction()
 
-if(LORRY_CUDA)
+if(LORRY_CUDA OR LORRY_TESTS)
   include(Cuda)
 endif()

@@ -3,6 +3,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 #include <nccl.h>
 
 #include <cstdlib>
@@ -63,7 +64,17 @@ int RankOnNode() {
 
 }  // namespace
 
-Result<std::unique_ptr<RankGroup>> NcclRankGroup(std::unique_ptr<RankGroup> host) {
+Result<at::Device> GpuOfThisRank() {
+  const int devices = c10::cuda::device_count();
+  const int rank = RankOnNode();
+  if (rank >= devices) {
+    return MakeError(ErrorCode::kSpec, fmt::format("rank {} of this node finds {} GPUs", rank, devices),
+                     "one rank drives one GPU: see resources.gpus, and CUDA_VISIBLE_DEVICES");
+  }
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(rank));
+}
+
+Result<std::unique_ptr<RankGroup>> NcclRankGroup(std::unique_ptr<RankGroup> host, const at::Device& gpu) {
   ncclUniqueId id{};
   std::string id_bytes;
   if (host->rank() == 0) {
@@ -73,15 +84,10 @@ Result<std::unique_ptr<RankGroup>> NcclRankGroup(std::unique_ptr<RankGroup> host
   LORRY_ASSIGN_OR_RETURN(id_bytes, host->Broadcast(id_bytes));
   if (id_bytes.size() != sizeof(id.internal)) return MakeError(ErrorCode::kInternal, "NCCL start: the handshake has another size");
   std::memcpy(id.internal, id_bytes.data(), sizeof(id.internal));
-  c10::cuda::set_device(DeviceOfRank(host->rank()).index());
+  c10::cuda::set_device(gpu.index());
   ncclComm_t communicator = nullptr;
   LORRY_TRY(Check(ncclCommInitRank(&communicator, host->size(), id, host->rank()), "NCCL start"));
   return std::unique_ptr<RankGroup>(std::make_unique<NcclGroup>(std::move(host), communicator));
-}
-
-at::Device DeviceOfRank(int) {
-  const int devices = c10::cuda::device_count();
-  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(devices > 0 ? RankOnNode() % devices : 0));
 }
 
 std::string GpuDeviceName() {

@@ -180,13 +180,12 @@ Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const Trained
   return OkStatus();
 }
 
-Result<TrainingEnd> TrainOnRank(const TaskFile& task, RankGroup& group, Progress& progress) {
+Result<TrainingEnd> TrainOnRank(const TaskFile& task, const at::Device& device, RankGroup& group, Progress& progress) {
   progress.Enter(Phase::kStartup);
   LORRY_ASSIGN_OR_RETURN(const RunInputs inputs, LoadInputs(task, group, progress));
   progress.Facts(inputs.identity, inputs.options);
   const int lanes_of_rank = task.lanes / task.ranks;
   at::set_num_threads(lanes_of_rank * task.threads_per_lane);
-  const at::Device device = inputs.options.on_gpu ? DeviceOfRank(group.rank()) : at::Device(at::kCPU);
   LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<TrainedModel> model, LoadModel(task, inputs.options, device));
 
   Lanes lanes(lanes_of_rank, task.threads_per_lane);
@@ -205,21 +204,27 @@ Result<TrainingEnd> TrainOnRank(const TaskFile& task, RankGroup& group, Progress
   return end;
 }
 
-Result<std::unique_ptr<RankGroup>> MakeRankGroup(const TaskFile& task, bool mpi_active) {
+Result<at::Device> DeviceFor(const TaskFile& task) {
+  if (!task.job.contains("resources") || !task.job["resources"].contains("gpus")) return at::Device(at::kCPU);
+  return GpuOfThisRank();
+}
+
+Result<std::unique_ptr<RankGroup>> MakeRankGroup(const TaskFile& task, const at::Device& device, bool mpi_active) {
   if (!mpi_active) {
     if (task.ranks != 1) return MakeError(ErrorCode::kSpec, fmt::format("the task has {} ranks; start it with mpirun -n {}", task.ranks, task.ranks));
     return SingleProcessGroup();
   }
   std::unique_ptr<RankGroup> mpi = MpiRankGroup();
   if (mpi->size() != task.ranks) return MakeError(ErrorCode::kSpec, fmt::format("the task has {} ranks, mpirun started {}", task.ranks, mpi->size()));
-  if (!task.job.contains("resources") || !task.job["resources"].contains("gpus")) return mpi;
-  return NcclRankGroup(std::move(mpi));
+  if (device.is_cpu()) return mpi;
+  return NcclRankGroup(std::move(mpi), device);
 }
 
 Result<TrainingEnd> GuardedTraining(const TaskFile& task, bool mpi_active, Progress& progress) {
   try {
-    LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<RankGroup> group, MakeRankGroup(task, mpi_active));
-    return TrainOnRank(task, *group, progress);
+    LORRY_ASSIGN_OR_RETURN(const at::Device device, DeviceFor(task));
+    LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<RankGroup> group, MakeRankGroup(task, device, mpi_active));
+    return TrainOnRank(task, device, *group, progress);
   } catch (const std::bad_alloc&) {
     return MakeError(ErrorCode::kOutOfMemory, "out of memory");
   } catch (const std::exception& exception) {

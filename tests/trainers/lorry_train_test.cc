@@ -278,6 +278,7 @@ TEST_CASE("broken inputs end with their sort of error") {
       {"a row that is too long", "train", file("long.jsonl", "{\"prompt\": \"" + std::string(300, 'x') + "\", \"completion\": \"b\"}\n"), {}, 65, "data_error"},
       {"a target that matches nothing", "", "", {{"adapter", {{"target_modules", {"no_such_proj"}}}}}, 64, "spec_error"},
       {"longer than the context", "", "", {{"dataset", {{"max_length", 1000}}}}, 64, "spec_error"},
+      {"a GPU where there is none", "", "", {{"resources", {{"cpus", nullptr}, {"gpus", 1}}}}, 64, "spec_error"},
   };
   for (const Case& c : cases) {
     INFO(c.name);

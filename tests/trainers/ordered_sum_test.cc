@@ -4,13 +4,11 @@
 #include <fmt/format.h>
 
 #include <atomic>
-#include <cmath>
-#include <cstring>
 #include <mutex>
 #include <new>
 #include <thread>
 
-#include "base/random.h"
+#include "tests/trainers/plain_sum.h"
 #include "tests/trainers/rank_threads.h"
 #include "trainers/lanes.h"
 
@@ -21,34 +19,6 @@ std::string Text(const std::vector<SumNode>& nodes) {
   std::string text;
   for (const SumNode node : nodes) text += fmt::format("{}/{} ", node.level, node.index);
   return text;
-}
-
-// Values of very different size, so that another order of additions shows.
-at::Tensor Leaf(int64_t leaf, int64_t length) {
-  Random random(5, "test.leaf", {static_cast<uint64_t>(leaf)});
-  at::Tensor values = at::empty({length}, at::kFloat);
-  for (int64_t i = 0; i < length; ++i) {
-    values.data_ptr<float>()[i] = static_cast<float>(std::ldexp(random.Uniform01() - 0.5, static_cast<int>(random.Below(20))));
-  }
-  return values;
-}
-
-// The plain twin: the tree by recursion.
-at::Tensor PlainSum(int64_t leaves, int level, int64_t index, int64_t length) {
-  if (level == 0) return Leaf(index, length);
-  at::Tensor left = PlainSum(leaves, level - 1, 2 * index, length);
-  if (((2 * index + 1) << (level - 1)) >= leaves) return left;
-  return left + PlainSum(leaves, level - 1, 2 * index + 1, length);
-}
-
-at::Tensor PlainSum(int64_t leaves, int64_t length) {
-  int level = 0;
-  while ((int64_t{1} << level) < leaves) ++level;
-  return PlainSum(leaves, level, 0, length);
-}
-
-bool SameBytes(const at::Tensor& a, const at::Tensor& b) {
-  return a.numel() == b.numel() && std::memcmp(a.const_data_ptr(), b.const_data_ptr(), static_cast<size_t>(a.nbytes())) == 0;
 }
 
 TEST_CASE("the fewest nodes that cover a range") {
@@ -63,26 +33,15 @@ TEST_CASE("the fewest nodes that cover a range") {
 TEST_CASE("the sum has the same bits for every dealing to lanes and ranks, MPI's or a fake communicator's") {
   const int64_t length = 37;  // a multiple of no number of ranks
   for (const int64_t leaves : {1, 2, 3, 5, 8, 13}) {
-    const at::Tensor expected = PlainSum(leaves, length);
     for (const int ranks : {1, 2, 3, 4}) {
       for (const int lanes : {1, 3}) {
         RankThreads group(ranks);
         std::vector<bool> same(static_cast<size_t>(ranks));
         std::mutex lock;
         group.Run([&](RankGroup& mine) {
-          GradientBuffers buffers(length, at::kCPU);
-          OrderedSum sum(leaves, &buffers);
-          Lanes my_lanes(lanes, 1);
-          const MicroBatchRange range = MicroBatchesOfRank(leaves, mine.rank(), mine.size());
-          const Status status = my_lanes.ForEach(range.first, range.last, [&](int64_t leaf) {
-            at::Tensor buffer = buffers.Take();
-            buffer.copy_(Leaf(leaf, length));
-            sum.AddLeaf(leaf, std::move(buffer));
-            return OkStatus();
-          });
-          const Result<at::Tensor> total = SumOverRanks(mine, sum, leaves, buffers);
+          const bool equal = SumsLikeThePlainTwin(mine, at::kCPU, leaves, lanes, length);
           const std::lock_guard guard(lock);
-          same[mine.rank()] = status.ok() && total.ok() && SameBytes(*total, expected);
+          same[mine.rank()] = equal;
         });
         INFO("leaves " << leaves << " ranks " << ranks << " lanes " << lanes);
         CHECK(same == std::vector<bool>(static_cast<size_t>(ranks), true));
