@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "batch/evaluation/output_row.h"
 #include "batch/evaluation/report.h"
+#include "batch/row_lines.h"
 
 namespace lorry {
 namespace {
@@ -47,7 +48,7 @@ Result<AssembledBatch> AssembleBatch(RowCursor& rows, const ShardIndex& shards, 
     LORRY_ASSIGN_OR_RETURN(const auto row, rows.At(index));
     const auto found = shards.Find(index);
     if (!row || !found) return MakeError(ErrorCode::kInternal, "row " + std::to_string(index) + " of the batch has no result");
-    LORRY_ASSIGN_OR_RETURN(const std::string line, ReadRowLine(found->place));
+    LORRY_ASSIGN_OR_RETURN(const std::string line, found->place.shard.empty() ? Result<std::string>(GivenUpLine(*row)) : ReadRowLine(found->place));
     const bool ok = found->row.state == RowState::kOk;
     LORRY_TRY((ok ? output : errors).Write(line + "\n"));
     ++(ok ? batch.ok : batch.errors);

@@ -61,7 +61,8 @@ Result<ShardIndex> EarlierRows(const TaskFile& task) {
   ShardIndex index;
   try {
     for (const json& shard : task.shards) {
-      const std::string path = task.run_dir + "/" + shard.at("shard").get<std::string>();
+      const auto name = shard.at("shard").get<std::string>();
+      const std::string path = name.empty() ? "" : task.run_dir + "/" + name;
       for (const json& row : shard.at("rows")) {
         ShardRow head;
         head.index = row.at(0).get<int64_t>();

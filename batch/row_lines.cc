@@ -101,7 +101,7 @@ json Usage(const EngineResult& result) {
 
 std::string RowErrorCode(const Error& error) {
   static const std::set<std::string, std::less<>> kCodes = {"invalid_parameter", "unsupported_parameter", "model_not_found", "empty_prompt",
-                                                            "context_length_exceeded", "numerical_error"};
+                                                            "context_length_exceeded", "numerical_error", "given_up"};
   return kCodes.contains(error.key) ? error.key : "invalid_row";
 }
 
@@ -164,8 +164,13 @@ std::string ErrorLine(const std::string& id, const RowHead& head, const Error& e
   const json body = {{"error", {{"code", code}, {"message", message}, {"type", "invalid_request_error"}, {"param", nullptr}}}};
   return json{{"id", AnswerId("batch_req_", id)},
               {"custom_id", id},
-              {"response", {{"status_code", code == "numerical_error" ? 500 : 400}, {"request_id", AnswerId("req_", id)}, {"body", body}}},
+              {"response", {{"status_code", code == "numerical_error" || code == "given_up" ? 500 : 400}, {"request_id", AnswerId("req_", id)}, {"body", body}}},
               {"error", nullptr}}.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string GivenUpLine(const BatchRow& row) {
+  return ErrorLine(row.id, {row.line, row.form, ""},
+                   RowError("given_up", "the engine ended each time this row was computed alone, as often as row_retry.max_attempts allows"));
 }
 
 }  // namespace lorry

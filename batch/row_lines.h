@@ -4,7 +4,7 @@
 // back as OpenAI batch lines, other rows as {"id","output","finish_reason","usage","error","guardrails"}.
 //
 // Error codes of a row: invalid_row (not JSON, keys missing or of the wrong type, a repeated id), invalid_parameter,
-// unsupported_parameter, model_not_found, empty_prompt, context_length_exceeded, numerical_error.
+// unsupported_parameter, model_not_found, empty_prompt, context_length_exceeded, numerical_error, given_up.
 #pragma once
 
 #include <optional>
@@ -38,6 +38,9 @@ std::string CompletionText(const EngineResult& result, const Tokenizer& tokenize
 // Lines without their newline.
 std::string OutputLine(const EngineResult& result, const std::string& text, const RowDefaults& defaults);
 std::string ErrorLine(const std::string& id, const RowHead& head, const Error& error);
+
+// The line of a row that the scheduler gave up: it ended its engine too often when it was computed alone.
+std::string GivenUpLine(const BatchRow& row);
 
 // The error code in an error's line, for counting.
 std::string RowErrorCode(const Error& error);

@@ -57,6 +57,23 @@ TEST_CASE("a row without a result writes nothing", "[assembly]") {
   CHECK(!FileExists(batch.dir.path() + "/out/errors.jsonl"));
 }
 
+TEST_CASE("a row that the scheduler gave up is an error row, whatever a shard holds of it", "[assembly]") {
+  Batch batch;
+  batch.Write({kFirst, kSecond, kThird});
+  ShardIndex index;
+  ShardRow given_up{.index = 1, .state = RowState::kError};
+  index.Add(given_up, {}, true);
+  REQUIRE(index.AddShardsBelow(batch.dir.path() + "/attempts").ok());
+  auto cursor = RowCursor::Open(batch.input, "");
+  const auto assembled = AssembleBatch(*cursor, index, {.directory = batch.dir.path() + "/out", .title = "t", .evaluate = true, .reference_field = "ref"});
+  REQUIRE(assembled.ok());
+  CHECK((assembled->rows == 3 && assembled->ok == 1 && assembled->errors == 2));
+  const std::string errors = *ReadFile(batch.dir.path() + "/out/errors.jsonl");
+  const json line = json::parse(errors.substr(0, errors.find('\n')));
+  CHECK((line["id"] == "b" && line["output"].is_null() && line["error"]["code"] == "given_up" && line["error"]["line"] == 3));
+  CHECK(json::parse(*ReadFile(batch.dir.path() + "/out/report.json"))["errors"]["given_up"] == 1);
+}
+
 TEST_CASE("rows can be asked for in any order", "[assembly]") {
   Batch batch;
   auto cursor = RowCursor::Open(batch.input, "");

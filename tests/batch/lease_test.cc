@@ -140,6 +140,28 @@ TEST_CASE_METHOD(BatchJob, "rows are leased, reported once and offered again aft
   for (const char* file : {"output.jsonl", "errors.jsonl", "report.json"}) CHECK(Output("leased", 3, file) == Output("whole", 1, file));
 }
 
+TEST_CASE_METHOD(BatchJob, "rows that the scheduler gave up come out as error rows", "[lease]") {
+  Books books;
+  books.open.erase(3);
+  const json none = json::array({3, "error", 0, 0, Digest().hex(), 0, 0, 0});
+  FakeWorker worker(RunDir("sock"));
+  ChildProcess child = Start("given_up", 1, 2, RunDir("sock"), json::array({{{"shard", ""}, {"rows", json::array({none})}}}));
+  worker.Accept();
+  int reported = 0;
+  while (const auto line = worker.Next()) {
+    INFO(line->dump());
+    const std::string type = line->value("t", "");
+    REQUIRE(type != "error");
+    if (type == "rows_wanted" && !books.open.empty()) worker.Send(books.Lease(kRows, 1));
+    if (type == "row" && ++reported == kRows - 1) worker.Send({{"t", "no_more_rows"}});
+  }
+  CHECK(child.Wait()->exit_status == 0);
+  const std::string errors = Output("given_up", 1, "errors.jsonl");
+  CHECK(json::parse(errors.substr(0, errors.find('\n')))["id"] == "row-3");
+  CHECK(errors.find("given_up") < errors.find('\n'));
+  CHECK(Output("given_up", 1, "output.jsonl").find("\"row-3\"") == std::string::npos);
+}
+
 TEST_CASE_METHOD(BatchJob, "a rank ends with its worker and when it is told to stop", "[lease]") {
   for (const bool told : {true, false}) {
     const std::string socket = RunDir(told ? "told" : "gone");
