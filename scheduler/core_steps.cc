@@ -12,6 +12,17 @@ namespace lorry {
 
 using nlohmann::json;
 
+namespace {
+
+// [[first, count], ...]
+json RangesJson(const std::vector<wire::Range>& ranges) {
+  json list = json::array();
+  for (const wire::Range& range : ranges) list.push_back({range.first, range.count});
+  return list;
+}
+
+}  // namespace
+
 void Core::Say(const WorkerId& worker, ToWorker body, uint64_t request) { out_.sends.push_back(Send{worker, request, std::move(body)}); }
 
 void Core::Note(const RunId& run, std::string kind, std::string json) { out_.events.push_back(Event{run, std::move(kind), std::move(json)}); }
@@ -167,7 +178,9 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   out_.attempts.push_back(AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, attempt.granted, now, reason, error});
   out_.postings.push_back(PostingWish{id, attempt.ref.attempt, attempt.spans});
   out_.runs.insert(id);
-  Note(id, "attempt_ended", json{{"attempt", attempt.ref.attempt.value()}, {"reason", EndReasonName(reason)}, {"message", error.message}}.dump());
+  json ended{{"attempt", attempt.ref.attempt.value()}, {"reason", EndReasonName(reason)}, {"message", error.message}};
+  if (run.spec.kind == "batch") ended["in_flight"] = RangesJson(run.book.LeasedRanges());
+  Note(id, "attempt_ended", ended.dump());
   bool held_against_row = false;
   ReturnWork(&run, reason, &held_against_row);
   DecideAfterAttempt(&run, reason, attempt.progressed, held_against_row, now);
