@@ -29,6 +29,7 @@ constexpr int64_t kHelloEveryMillis = 1000;
 constexpr int64_t kSilentMillis = 5000;   // and three heartbeats: then the connection is made anew
 constexpr int64_t kTickMillis = 100;
 constexpr size_t kMostBeats = 8;
+constexpr size_t kLongestSocketDir = 80;  // a slash, a run's id, a dash and an attempt's number follow
 constexpr int64_t kLeastFreeBytes = int64_t{64} << 20;
 constexpr Millis kReportGrace(5000);      // to get the last Finished committed, once the ranks have ended
 
@@ -89,12 +90,18 @@ Status Agent::TakeHome() {
   return OkStatus();
 }
 
-// Socket names have 107 bytes, a home may be longer: the sockets lie in a short folder, which the next worker finds and removes
-// where this one is killed.
+// Socket names have 107 bytes, and a home's path may have more: then the sockets lie in a short folder elsewhere, of which a note in
+// the home tells the next worker. What a worker that was killed left is removed, and goes with the home where there is no next one.
 Status Agent::MakeSocketDir() {
-  const std::string note = options_.home + "/worker/sockets";
+  const std::string own = options_.home + "/worker/sockets";
+  const std::string note = options_.home + "/worker/sockets-elsewhere";
   const std::string pattern = "/tmp/lorry-worker-";
   if (const auto old = ReadFile(note, 4096); old.ok() && old->starts_with(pattern)) (void)RemoveTree(*old).ok();
+  LORRY_TRY(RemoveTree(own));
+  if (own.size() <= kLongestSocketDir) {
+    socket_dir_ = own;
+    return MakeDirectories(own, 0700);
+  }
   std::string made = pattern + "XXXXXX";
   if (::mkdtemp(made.data()) == nullptr) return ErrnoError("cannot make", made);
   socket_dir_ = made;
