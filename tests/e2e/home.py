@@ -42,12 +42,12 @@ def wait_for(what, condition, seconds=60.0):
 class Home:
     """with Home() as home: ...   stops the daemons and removes the folder at the end, printing the logs if the test failed."""
 
-    def __init__(self, devices="cpu:2"):
+    def __init__(self, devices="cpu:2", environment=None):
         self.folder = tempfile.TemporaryDirectory(prefix="lorry-e2e-")
         self.path = pathlib.Path(self.folder.name)
         self.home = self.path / "home"
         self.devices = devices
-        self.env = {**os.environ, "LORRY_HOME": str(self.home)}
+        self.env = {**os.environ, "LORRY_HOME": str(self.home), **(environment or {})}
 
     def __enter__(self):
         self.addresses = self.lorry("up", "--detach", "--devices", self.devices, "--port", str(free_port()))
