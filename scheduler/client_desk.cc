@@ -159,8 +159,9 @@ Result<std::string> ShowRunJson(const State& state, Database& db, const Run& run
       .dump();
 }
 
-std::string ExplainJson(const State& state, const Run& run, Instant now) {
+std::string ExplainJson(const State& state, const Run& run, const std::string& unstored, Instant now) {
   std::vector<std::string> lines;
+  if (!unstored.empty()) lines.push_back("storage: the scheduler cannot store what happens: " + unstored);
   if (HasEnded(run.state)) {
     lines.push_back(fmt::format("{} ({}) after {} attempt{}", RunStateName(run.state), EndReasonName(run.reason), run.attempts, run.attempts == 1 ? "" : "s"));
     if (!run.error.message.empty()) lines.push_back(run.error.ToError().Format());

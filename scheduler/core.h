@@ -131,8 +131,13 @@ class Core {
   void AddDrain(Attempt* attempt, Instant until);
   void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Instant now);
   void ReturnWork(Run* run, EndReason reason, bool* held_against_row);
-  void DecideAfterAttempt(Run* run, EndReason reason, bool progressed, bool held_against_row, Instant now);
-  void Retry(Run* run, EndReason reason, bool progressed, bool counts, Instant now);
+  void DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Instant now);
+  struct HowItEnded {
+    bool progressed = false;         // something of it was committed
+    bool counts = false;             // against retry.max_attempts
+    bool waits_for_storage = false;  // its worker says that its storage takes no writes
+  };
+  void Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now);
   void LoseWorker(Worker* worker, Instant until, Instant now);
   void AnswerWaiting(Attempt* attempt, Run* run);
   void FailDependents(const RunId& run, Instant now);

@@ -183,7 +183,7 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   Note(id, "attempt_ended", ended.dump());
   bool held_against_row = false;
   ReturnWork(&run, reason, &held_against_row);
-  DecideAfterAttempt(&run, reason, attempt.progressed, held_against_row, now);
+  DecideAfterAttempt(&run, reason, attempt, held_against_row, now);
   place_ = true;
 }
 
@@ -208,7 +208,7 @@ void Core::ReturnWork(Run* run, EndReason reason, bool* held_against_row) {
   out_.leases.push_back(LeaseChange{run->spec.id, true, {}});
 }
 
-void Core::DecideAfterAttempt(Run* run, EndReason reason, bool progressed, bool held_against_row, Instant now) {
+void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Instant now) {
   const RetryRule rule = RetryRuleOf(reason);
   if (reason == EndReason::kDone) return;  // OnPublished ends it
   if (run->wish == Wish::kCancel || run->wish == Wish::kCancelNow || reason == EndReason::kCancelled) {
@@ -218,25 +218,29 @@ void Core::DecideAfterAttempt(Run* run, EndReason reason, bool progressed, bool 
     SetRunState(run, RunState::kPaused);
     Note(run->spec.id, "paused", "{}");
   } else if (held_against_row) {
-    Retry(run, reason, true, false, now);
+    Retry(run, reason, {.progressed = true, .counts = false}, now);
   } else if (rule.retried) {
-    Retry(run, reason, progressed, rule.counts, now);
+    const auto worker = state_.workers.find(ended.worker);
+    const bool unwell = worker != state_.workers.end() && !worker->second.storage_ok;
+    Retry(run, reason, {.progressed = ended.progressed, .counts = rule.counts, .waits_for_storage = rule.when_mended && unwell}, now);
   } else {
     EndRun(run, reason == EndReason::kExpired ? RunState::kExpired : RunState::kFailed, reason, now);
   }
 }
 
-// At once after the first failure; later and later while nothing comes of it. A storage failure on a worker that says its storage
-// is well is not one that waiting mends: after the second in a row the run ends in it.
-void Core::Retry(Run* run, EndReason reason, bool progressed, bool counts, Instant now) {
-  run->fruitless = progressed ? 0 : run->fruitless + 1;
-  if (counts) ++run->counted;
-  const bool unmended = RetryRuleOf(reason).when_mended && run->fruitless >= 2;
-  if (unmended || (counts && run->counted >= run->spec.max_attempts)) {
+// At once after the first failure; later and later while nothing comes of it. After a storage failure the worker's next heartbeats come
+// first, which say how its storage is. Where it is not well the run waits for it (placement.cc); a failure on a worker that says that
+// it is well is not one that waiting mends: after the second in a row the run ends in it.
+void Core::Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now) {
+  const bool of_storage = RetryRuleOf(reason).when_mended;
+  if (!ended.waits_for_storage) run->fruitless = ended.progressed ? 0 : run->fruitless + 1;
+  if (ended.counts) ++run->counted;
+  const bool unmended = of_storage && !ended.waits_for_storage && run->fruitless >= 2;
+  if (unmended || (ended.counts && run->counted >= run->spec.max_attempts)) {
     EndRun(run, RunState::kFailed, reason, now);
     return;
   }
-  run->not_before = Instant();
+  run->not_before = of_storage && !ended.waits_for_storage ? now + options_.heartbeat + options_.heartbeat : Instant();
   if (run->fruitless >= 2) {
     const uint32_t doublings = std::min(run->fruitless - 2, 16u);
     run->not_before = now + Millis(std::min(options_.longest_backoff.count(), options_.first_backoff.count() << doublings));

@@ -74,6 +74,7 @@ Status Reactor::Serve() {
         LeaveNobodyWaiting();
         return stored;
       }
+      Speak();
       continue;
     }
     Speak();
@@ -188,6 +189,7 @@ Status Reactor::Commit() {
   if (!transaction_.has_value()) return OkStatus();
   Status committed = transaction_->Commit();
   transaction_.reset();
+  if (committed.ok()) unstored_.clear();
   return committed;
 }
 
@@ -204,14 +206,18 @@ void Reactor::Speak() {
 
 // Nothing of this turn happened: forget it all, and begin again from the file.
 void Reactor::Reload(const Error& why) {
-  spdlog::error("state could not be stored, starting again from the file: {}", why.Format());
+  if (unstored_ != why.Format()) spdlog::error("state could not be stored, starting again from the file: {}", why.Format());
+  unstored_ = why.Format();
   transaction_.reset();
   failed_.reset();
   sends_.clear();
-  for (const Answer& answer : answers_) {
+  // People are told why; workers ask again until what they say is stored.
+  std::vector<Answer> answers;
+  answers.swap(answers_);
+  for (Answer& answer : answers) {
     if (answer.to.thread) answer.to.thread->set_value(why);
+    else if (answer.to.port == parts_.clients) ReplyError(answer.to, why);
   }
-  answers_.clear();
   sessions_.clear();
   session_of_.clear();
   Status loaded = Load();

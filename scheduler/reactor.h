@@ -131,6 +131,7 @@ class Reactor {
 
   std::optional<Transaction> transaction_;  // of this turn, once something changes
   std::optional<Error> failed_;             // this turn cannot be stored
+  std::string unstored_;                    // why the last change could not be stored; empty: it was
   std::vector<Answer> answers_;
   std::vector<Send> sends_;
   std::map<uint64_t, Session> sessions_;

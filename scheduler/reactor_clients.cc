@@ -63,7 +63,7 @@ void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) 
     })
     LORRY_ON(Explain, {
       const Run* run = known(it.run);
-      if (run != nullptr) Reply(asker, wire::JsonReply{ExplainJson(state, *run, now)});
+      if (run != nullptr) Reply(asker, wire::JsonReply{ExplainJson(state, *run, unstored_, now)});
     })
     LORRY_ON(WatchRun, {
       if (!it.run.empty() && known(it.run) == nullptr) return;

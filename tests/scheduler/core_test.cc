@@ -62,7 +62,7 @@ TEST_CASE("what an attempt's end leads to") {
   const std::vector<Row> rows = {
       {EndReason::kDone, "succeeded/done"},          {EndReason::kNodeLost, "n1:1"},
       {EndReason::kRankLost, "n1:1"},                {EndReason::kPreempted, "queued"},
-      {EndReason::kRankCrash, "n1:1"},               {EndReason::kStorage, "n1:1"},
+      {EndReason::kRankCrash, "n1:1"},               {EndReason::kStorage, "queued"},
       {EndReason::kUserError, "failed/user_error"},  {EndReason::kOutOfMemory, "failed/out_of_memory"},
       {EndReason::kDataError, "failed/data_error"},  {EndReason::kSpecError, "failed/spec_error"},
       {EndReason::kInternal, "failed/internal"},     {EndReason::kWalltime, "failed/walltime"},
@@ -255,9 +255,12 @@ TEST_CASE("storage: the run waits for a worker whose disk takes writes, and ends
   CHECK(story.StateOf("r-1") == "queued");
   CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "storage: worker n1: 0 bytes are free");
   story.Step(story.core.OnHeartbeat(WorkerId("n1"), 2, {}, story.now));
-  CHECK(story.PlaceOf("r-1") == "n1:1");
-  story.Finish("r-1", EndReason::kStorage);
-  CHECK(story.StateOf("r-1") == "failed/storage");
+  for (const char* state : {"queued", "failed/storage"}) {
+    story.Advance(Millis(2000), {"n1"});  // the worker could have said that it is not well
+    CHECK(story.PlaceOf("r-1") == "n1:1");
+    story.Finish("r-1", EndReason::kStorage);
+    CHECK(story.StateOf("r-1") == state);
+  }
 }
 
 struct BatchStory : Story {
