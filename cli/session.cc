@@ -1,11 +1,14 @@
 #include "cli/session.h"
 
+#include <unistd.h>
+
 #include <sys/random.h>
 
 #include <array>
 
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/home_state.h"
@@ -18,6 +21,8 @@ Result<SchedulerClient*> Session::Scheduler() {
   if (address.empty()) {
     const std::optional<HomeAddresses> running = ReadHomeAddresses(home());
     if (!running) {
+      // A home that may not be read is another matter than one where nobody is up.
+      if (FileExists(home()) && access(home().c_str(), R_OK | X_OK) != 0) return ErrnoError("cannot open", home());
       return MakeError(ErrorCode::kUnreachable, "no scheduler runs in " + home(), "start one with `lorry up`, or name one with --address tcp://HOST:8601");
     }
     address = running->client;

@@ -49,7 +49,8 @@ Error RowError(const std::string& file, int64_t line, std::string key, std::stri
 Result<LineReader> LineReader::Open(const std::string& path) {
   if (!FileExists(path)) return Error{ErrorCode::kNotFound, "the file does not exist", "", path, 0, 0, ""};
   auto in = std::make_unique<std::ifstream>(path, std::ios::binary);
-  if (!*in || std::filesystem::is_directory(path)) return Error{ErrorCode::kStorage, "the file cannot be read", "", path, 0, 0, ""};
+  if (!*in) return ErrnoError("cannot open", path);
+  if (std::filesystem::is_directory(path)) return Error{ErrorCode::kStorage, "a folder; a file is expected", "", path, 0, 0, ""};
   LineReader out;
   out.in_ = std::move(in);
   out.name_ = path;
