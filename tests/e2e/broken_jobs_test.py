@@ -6,12 +6,14 @@ A row of the table: what is broken | the change to a job that is whole | the lin
 the job's folder and `...` for words of the operating system.
 """
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
-from home import ROOT, Home
+from home import AS_NOBODY, BIN, NOBODY, ROOT, Home
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 import tiny_model  # noqa: E402
@@ -100,6 +102,15 @@ BEFORE_SUBMIT = [
 ]
 
 
+# As above, for a user who is not root: what a mode of 0 keeps from its owner.
+WITHOUT_PERMISSION = [
+    ("output in a folder of another", BATCH, "out/", "locked/out/", "job.yaml:7:9: output: no permission to write in DIR/locked; name a folder of your own"),
+    ("data that may not be read", JOB, "train.jsonl", "locked.jsonl", "job.yaml:6:9: dataset.path: cannot open DIR/locked.jsonl: Permission denied; check the owner and mode of the file and its folders"),
+    ("batch input that may not be read", BATCH, "rows.jsonl", "locked.jsonl", "job.yaml:5:8: input: cannot open DIR/locked.jsonl: Permission denied; check the owner and mode of the file and its folders"),
+    ("model that may not be read", JOB, "t/tiny", "./locked", "job.yaml:4:13: base_model: ...Permission denied; check the owner and mode of the file and its folders"),
+]
+
+
 def write_inputs(home):
     def rows(*items):
         return "".join(json.dumps(i) + "\n" for i in items)
@@ -130,10 +141,10 @@ def pattern(line, folder):
     return "".join(".*" if part == "..." else re.escape(part) for part in re.split(r"(\.\.\.)", line.replace("DIR", str(folder))))
 
 
-def check_before_submit(home):
+def check_before_submit(home, cases):
     """Every case through `submit`, in the job's own folder; nothing may have been submitted in the end. Gives the failures."""
     failures = []
-    for what, job, old, new, expected in BEFORE_SUBMIT:
+    for what, job, old, new, expected in cases:
         text = job.encode().replace(old.encode(), new if isinstance(new, bytes) else new.encode(), 1)
         (home.path / "job.yaml").write_bytes(text)
         done = home.run("submit", "job.yaml", cwd=home.path)
@@ -165,15 +176,58 @@ def check_found_in_a_row(home):
     assert ids == {"output.jsonl": ["a", "c"], "errors.jsonl": ["b"]}, ids
 
 
+def check_home_of_another(home):
+    """A home that may not be read or written: status 4, and what to look at."""
+    job = home.write("whole.yaml", COMMAND)
+    for words in (("ps",), ("up", "--detach"), ("submit", job)):
+        done = home.run("--home", home.path / "locked", *words, cwd=home.path)
+        assert done.returncode == 4 and "Permission denied" in done.stderr and "check the owner and mode" in done.stderr, (words, done)
+
+
+def check_runs_folder_lost(home):
+    """The home's permission goes away while Lorry runs: the run ends as failed by storage once it is clear that waiting does not mend it."""
+    runs = home.home / "runs"
+    runs.chmod(0)
+    ended = home.lorry("submit", home.write("fails.yaml", COMMAND), "--wait", status=1)
+    runs.chmod(0o755)
+    assert (ended["state"], ended["reason"]) == ("failed", "storage"), ended
+    told = home.run("explain", ended["run"]).stdout
+    assert "Permission denied" in told and "check the owner and mode" in told, told
+    assert home.lorry("ps", "--all")["runs"], "the failed run stays"
+    assert home.lorry("submit", home.write("works.yaml", COMMAND), "--wait")["state"] == "succeeded"
+
+
+def check_without_permission():
+    """As a user whom modes of files hold back. Gives how many cases there were; 0 where root cannot become such a user here."""
+    user = None if os.geteuid() != 0 else NOBODY
+    if user is not None and subprocess.run([*AS_NOBODY, BIN / "lorry", "--version"], capture_output=True).returncode != 0:
+        print("skipped: jobs without permission, since nobody may not run the programs here")
+        return 0
+    with Home(user=user) as home:
+        write_inputs(home)
+        home.tiny_model()
+        home.write("locked.jsonl", "{}\n").chmod(0)
+        (home.path / "locked").mkdir(mode=0)
+        for path in home.path.rglob("*"):
+            if user is not None and not path.is_relative_to(home.home):
+                shutil.chown(path, user, user)
+        failures = check_before_submit(home, WITHOUT_PERMISSION)
+        assert not failures, "\n".join(failures)
+        check_home_of_another(home)
+        check_runs_folder_lost(home)
+    return len(WITHOUT_PERMISSION) + 2
+
+
 def main():
     with Home() as home:
         write_inputs(home)
         cut_model(home, home.tiny_model())
-        failures = check_before_submit(home)
+        failures = check_before_submit(home, BEFORE_SUBMIT)
         assert not failures, "\n".join(failures)
         check_found_by_a_rank(home)
         check_found_in_a_row(home)
-        print(f"{len(BEFORE_SUBMIT)} broken jobs refused before submit, one failed by its program, one row refused in a batch")
+    locked = check_without_permission()
+    print(f"{len(BEFORE_SUBMIT)} broken jobs refused before submit, one failed by its program, one row refused in a batch, {locked} cases without permission")
 
 
 main()

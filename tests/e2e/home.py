@@ -11,6 +11,8 @@ import tempfile
 import time
 
 BIN = pathlib.Path(os.environ.get("LORRY_BIN", "build/release/bin")).resolve()
+NOBODY = 65534
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -42,11 +44,14 @@ def wait_for(what, condition, seconds=60.0):
 class Home:
     """with Home() as home: ...   stops the daemons and removes the folder at the end, printing the logs if the test failed."""
 
-    def __init__(self, devices="cpu:2", environment=None):
+    def __init__(self, devices="cpu:2", environment=None, beneath=".", user=None):
         self.folder = tempfile.TemporaryDirectory(prefix="lorry-e2e-")
         self.path = pathlib.Path(self.folder.name)
-        self.home = self.path / "home"
+        self.home = self.path / beneath / "home"
         self.devices = devices
+        self.prefix = [] if user is None else AS_NOBODY  # root runs its programs as a user whom modes of files hold back
+        if user is not None:
+            os.chown(self.path, user, user)
         self.env = {**os.environ, "LORRY_HOME": str(self.home), **(environment or {})}
 
     def __enter__(self):
@@ -58,10 +63,11 @@ class Home:
             for log in sorted(p for p in self.home.rglob("*.log") if p.name != "steps.log"):
                 print(f"--- {log.relative_to(self.home)}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
         self.run("down")
-        self.folder.cleanup()
+        if self.home.parent == self.path:  # else it is on a file system of somebody else's
+            self.folder.cleanup()
 
     def run(self, *words, **options):
-        return subprocess.run([BIN / "lorry", *map(str, words)], env=self.env, capture_output=True, text=True, timeout=600, **options)
+        return subprocess.run([*self.prefix, BIN / "lorry", *map(str, words)], env=self.env, capture_output=True, text=True, timeout=600, **options)
 
     def lorry(self, *words, status=0):
         """`lorry WORDS --json`: its document. The exit status must be `status`."""
