@@ -36,13 +36,31 @@ Result<nlohmann::json> AskEngine(const std::vector<std::string>& arguments, int&
   return ParseJson(text, {.max_bytes = kDefaultReadLimit, .max_depth = 16});
 }
 
+enum class Kind { kModel, kAdapter };
+
+// `found` is of that kind; where it is of the other, says how that one is given.
+Status CheckKind(const LocalModel& found, const std::string& given, Kind kind) {
+  const bool adapter = kind == Kind::kAdapter;
+  const char* its_file = adapter ? "adapter_config.json" : "config.json";
+  const char* the_others = adapter ? "config.json" : "adapter_config.json";
+  if (FileExists(found.path + "/" + its_file)) return OkStatus();
+  if (FileExists(found.path + "/" + the_others)) {
+    return adapter ? MakeError(ErrorCode::kUsage, given + " is a model, not an adapter", "give it as --model")
+                   : MakeError(ErrorCode::kUsage, given + " is an adapter, not a model", "give it as --adapter, and its base as --model");
+  }
+  return MakeError(ErrorCode::kNotFound, fmt::format("{} has no {}", given, its_file),
+                   adapter ? "an adapter is a folder as PEFT writes it" : "a model is a folder as Hugging Face lays it out, or a .gguf");
+}
+
 // --model DIR and, where there is one, --adapter DIR. The models live as long as `kept`.
 Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter, std::vector<LocalModel>& kept) {
   LORRY_ASSIGN_OR_RETURN(LocalModel base, FindModel(session, model));
+  LORRY_TRY(CheckKind(base, model, Kind::kModel));
   std::vector<std::string> arguments = {"--model", base.path};
   kept.push_back(std::move(base));
   if (!adapter.empty()) {
     LORRY_ASSIGN_OR_RETURN(LocalModel found, FindModel(session, adapter));
+    LORRY_TRY(CheckKind(found, adapter, Kind::kAdapter));
     arguments.insert(arguments.end(), {"--adapter", found.path});
     kept.push_back(std::move(found));
   }

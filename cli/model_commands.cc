@@ -38,8 +38,8 @@ void AddTokenize(CommandSet& set) {
   CLI::App& tokenize = AddCommand(set, set.app, "tokenize", "rendered text, token ids and loss mask of each line", "lorry tokenize --model smollm2 --file rows.jsonl --chat",
                                   [options](Session& session) { return RunTokenizeCommand(session, *options); });
   tokenize.add_option("--model", options->model, "registry name, directory or .gguf")->required();
-  tokenize.add_option("--file", options->file, "JSON lines (default: standard input)")->check(CLI::ExistingFile);
-  tokenize.add_flag("--chat", options->chat, "a line of text is one user turn");
+  tokenize.add_option("--file", options->file, "JSON lines: rows, or texts in JSON's quotes (default: standard input)")->check(CLI::ExistingFile);
+  tokenize.add_flag("--chat", options->chat, "a text is one user turn");
   tokenize.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")->check(CLI::IsMember({"completion", "assistant", "all"}));
 }
 

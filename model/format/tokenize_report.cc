@@ -58,11 +58,16 @@ Result<TokenizedLine> TokenizeReport::Tokenize(const std::string& json, const st
     row.text = value->get<std::string>();
     if (chat) prompt.messages = {{"user", row.text, ""}};
   } else {
-    LORRY_ASSIGN_OR_RETURN(auto object, ParseRowJson(json, file, line));
-    if (EndsWithUser(object)) {
-      LORRY_ASSIGN_OR_RETURN(prompt.messages, ReadMessages(object["messages"], file, line));
+    auto object = ParseRowJson(json, file, line);
+    if (!object.ok()) {
+      Error error = object.error();
+      if (error.hint.empty()) error.hint = "a line is a row, or a text in quotes as JSON writes it";
+      return error;
+    }
+    if (EndsWithUser(*object)) {
+      LORRY_ASSIGN_OR_RETURN(prompt.messages, ReadMessages((*object)["messages"], file, line));
       LORRY_TRY(CheckRoles(prompt.messages, file, line));
-      if (object.contains("tools") && object["tools"].is_array()) prompt.tools = object["tools"].dump();
+      if (object->contains("tools") && (*object)["tools"].is_array()) prompt.tools = (*object)["tools"].dump();
     } else {
       LORRY_ASSIGN_OR_RETURN(row, ParseTrainRow(json, file, line));
     }

