@@ -21,7 +21,9 @@ Status Check(ncclResult_t code, const char* what) {
 class NcclGroup : public RankGroup {
  public:
   NcclGroup(std::unique_ptr<RankGroup> host, ncclComm_t communicator) : host_(std::move(host)), communicator_(communicator) {}
-  ~NcclGroup() override { ncclCommDestroy(communicator_); }
+  // Not ncclCommDestroy, which waits for the other ranks: where this one ends by an error they wait for its values, and would never
+  // hear of it. At the end of a run that succeeded nobody needs what may be under way: rank 0 has written the adapter.
+  ~NcclGroup() override { ncclCommAbort(communicator_); }
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
 
