@@ -56,6 +56,12 @@ Prepared Prepare(const SpawnOptions& options) {
   return prepared;
 }
 
+// How far a child came that could not execute its program, and why: what it says through the pipe.
+struct Failure {
+  enum Step : int { kStdin, kStdout, kStderr, kFolder, kProgram } step = kStdin;
+  int code = 0;  // errno
+};
+
 bool Redirect(const std::string& path, int flags, int target) {
   if (path.empty()) return true;
   const int fd = ::open(path.c_str(), flags, 0644);
@@ -63,7 +69,6 @@ bool Redirect(const std::string& path, int flags, int target) {
 }
 
 [[noreturn]] void RunChild(const SpawnOptions& options, const Prepared& prepared, pid_t parent, int report_fd) {
-  bool good = true;
   if (options.own_group) ::setpgid(0, 0);
   if (options.die_with_parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -73,14 +78,32 @@ bool Redirect(const std::string& path, int flags, int target) {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
-  good = good && Redirect(options.stdin_path, O_RDONLY, 0);
-  good = good && Redirect(options.stdout_path, O_WRONLY | O_CREAT | O_APPEND, 1);
-  good = good && Redirect(options.stderr_path, O_WRONLY | O_CREAT | O_APPEND, 2);
-  good = good && (options.cwd.empty() || ::chdir(options.cwd.c_str()) == 0);
-  if (good) ::execve(prepared.program.c_str(), prepared.argv.data(), prepared.envp.data());
-  const int code = errno;
-  (void)!::write(report_fd, &code, sizeof(code));
+  Failure failure;
+  const auto reach = [&](Failure::Step step, bool good_so_far) { return good_so_far ? failure.step = step, true : false; };
+  bool good = Redirect(options.stdin_path, O_RDONLY, 0);
+  good = reach(Failure::kStdout, good) && Redirect(options.stdout_path, O_WRONLY | O_CREAT | O_APPEND, 1);
+  good = reach(Failure::kStderr, good) && Redirect(options.stderr_path, O_WRONLY | O_CREAT | O_APPEND, 2);
+  good = reach(Failure::kFolder, good) && (options.cwd.empty() || ::chdir(options.cwd.c_str()) == 0);
+  if (reach(Failure::kProgram, good)) ::execve(prepared.program.c_str(), prepared.argv.data(), prepared.envp.data());
+  failure.code = errno;
+  (void)!::write(report_fd, &failure, sizeof(failure));
   ::_exit(127);
+}
+
+// What the machine lacks may come back; what the program lacks will not.
+bool IsOfMachine(int code) { return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE || code == EIO; }
+
+Error ErrorOf(const Failure& failure, const SpawnOptions& options) {
+  errno = failure.code;
+  if (failure.step == Failure::kProgram) {
+    Error error = ErrnoError("cannot start", options.argv[0]);
+    if (error.code != ErrorCode::kNotFound && !IsOfMachine(failure.code)) error.code = ErrorCode::kNotAllowed;
+    return error;
+  }
+  const std::string* const paths[] = {&options.stdin_path, &options.stdout_path, &options.stderr_path, &options.cwd};
+  Error error = ErrnoError(failure.step == Failure::kFolder ? "cannot enter folder" : "cannot open", *paths[failure.step]);
+  error.code = ErrorCode::kStorage;
+  return error;
 }
 
 ProcessEnd ToEnd(int status) {
@@ -105,15 +128,14 @@ Result<ChildProcess> ChildProcess::Start(const SpawnOptions& options) {
     ::close(report[0]);
     return ErrnoError("cannot start", options.argv[0]);
   }
-  int code = 0;
+  Failure failure;
   ssize_t got;
-  while ((got = ::read(report[0], &code, sizeof(code))) < 0 && errno == EINTR) {
+  while ((got = ::read(report[0], &failure, sizeof(failure))) < 0 && errno == EINTR) {
   }
   ::close(report[0]);
-  if (got == static_cast<ssize_t>(sizeof(code))) {
+  if (got == static_cast<ssize_t>(sizeof(failure))) {
     ::waitpid(pid, nullptr, 0);
-    errno = code;
-    return ErrnoError("cannot start", options.argv[0]);
+    return ErrorOf(failure, options);
   }
   return ChildProcess(pid, options.own_group);
 }

@@ -130,7 +130,7 @@ void CommandAttempt::OnChildExit() {
 void CommandAttempt::OnEnd(uint64_t element, const ProcessEnd& end) {
   if (!is_array()) return single_end_.push_back(end);
   const bool from_outside = end.signal != 0 && !IsOwnSignal(end.signal);
-  if (from_outside && stopping()) return;  // we ended it: it has not been, and is leased again
+  if (stopping() && StatusOf(end) != 0) return;  // we ended it, however it says so: it has not been, and is leased again
   if (from_outside && ++lost_[element] < kMostLosses) return leased_.push_front({element, 1});
   const wire::ElementEnd report{.element = element, .at = Now(), .status = StatusOf(end)};
   to_say_.ended.push_back(report);
@@ -161,7 +161,10 @@ void CommandAttempt::FinishIfDone() {
   const bool all_ended = is_idle() && (stopping() || (no_more_ && leased_.empty()));
   if (!all_ended || !said_.empty() || !to_say_.ended.empty() || !to_say_.started.empty()) return;
   held_.reset();
-  if (cannot_start_) return Finish(EndReason::kUserError, wire::ErrorDetail::Of(*cannot_start_));
+  if (cannot_start_) {
+    const bool users = cannot_start_->code == ErrorCode::kNotFound || cannot_start_->code == ErrorCode::kNotAllowed;  // its argv
+    return users ? Finish(EndReason::kUserError, wire::ErrorDetail::Of(*cannot_start_)) : FinishWith(*cannot_start_);
+  }
   if (!is_array()) {
     EndEvidence evidence{.command = true, .processes = single_end_, .out_of_memory_kills = OutOfMemoryKills() > kills_before_};
     if (stopping()) evidence.asked_to_stop = stop_reason();

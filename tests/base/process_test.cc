@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <filesystem>
 
 #include "base/files.h"
 
@@ -31,7 +32,16 @@ TEST_CASE("environment, folder and output files") {
 
 TEST_CASE("a program that cannot start is an error, not a child") {
   CHECK(ChildProcess::Start({.argv = {"/no/such/program"}}).error().code == ErrorCode::kNotFound);
-  CHECK_FALSE(ChildProcess::Start({.argv = {"true"}, .cwd = "/no/such/folder"}).ok());
+  TempDirectory dir;
+  REQUIRE(WriteFileAtomically(dir.path() + "/text", "not a program\n").ok());
+  CHECK(ChildProcess::Start({.argv = {dir.path() + "/text"}}).error().code == ErrorCode::kNotAllowed);
+  std::filesystem::permissions(dir.path() + "/text", std::filesystem::perms::all);
+  CHECK(ChildProcess::Start({.argv = {dir.path() + "/text"}}).error().code == ErrorCode::kNotAllowed);
+  for (const SpawnOptions& options : {SpawnOptions{.argv = {"true"}, .cwd = "/no/such/folder"}, SpawnOptions{.argv = {"true"}, .stdout_path = "/no/such/folder"}}) {
+    const Error error = ChildProcess::Start(options).error();
+    CHECK(error.code == ErrorCode::kStorage);
+    CHECK(error.message.find(" /no/such/folder: ") != std::string::npos);
+  }
   CHECK_FALSE(ChildProcess::Start({}).ok());
 }
 
