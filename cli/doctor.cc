@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "base/process.h"
+#include "base/store/page_check.h"
 #include "base/transport/keys.h"
 #include "cli/administration.h"
 #include "cli/home_state.h"
@@ -72,9 +73,10 @@ void CheckState(const std::string& home, std::vector<Finding>& findings) {
   if (!FileExists(path)) return findings.push_back(Good("state.db", "not there yet; the first lorry up makes it"));
   const Result<std::unique_ptr<Store>> store = Store::OpenReadOnly(path);
   if (!store.ok()) return findings.push_back(Of("state.db", store.error(), ""));
-  findings.push_back(Good("state.db", "whole"));
   Result<Reader> reader = (*store)->Read();
-  if (!reader.ok()) return findings.push_back(Of("books", reader.error(), ""));
+  if (!reader.ok()) return findings.push_back(Of("state.db", reader.error(), ""));
+  if (const Status whole = CheckPages(reader->db(), path); !whole.ok()) return findings.push_back(Of("state.db", whole, ""));
+  findings.push_back(Good("state.db", "whole: every page was read"));
   const Result<LedgerCheck> books = VerifyLedger(reader->db());
   if (!books.ok()) return findings.push_back(Of("books", books.error(), ""));
   if (books->whole()) findings.push_back(Good("books", fmt::format("whole: {} slices", books->slices)));
@@ -111,6 +113,9 @@ void CheckScheduler(Session& session, std::vector<Finding>& findings) {
   if (!pong.ok()) return findings.push_back(Of("scheduler", pong.error(), ""));
   if (pong->workers == 0) findings.push_back(Bad("workers", "none has registered", "see logs/lorry-worker.log"));
   findings.push_back(Good("scheduler", fmt::format("answers; {} workers, {} running", pong->workers, pong->running)));
+  const Result<nlohmann::json> events = session.Ask("events.verify", nlohmann::json::object());
+  if (!events.ok()) findings.push_back(Of("events", events.error(), ""));
+  else findings.push_back(Good("events", fmt::format("whole: {} in one chain", events->value("events", int64_t{0}))));
 }
 
 Result<int> ShowFeatures(Session& session) {

@@ -93,6 +93,12 @@ Result<std::string> RunElements(Database& db, const std::string& text) {
   return json{{"elements", std::move(elements)}}.dump();
 }
 
+Result<std::string> VerifyChain(Database& db, const std::string&) {
+  LORRY_TRY(VerifyEvents(db));
+  LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> events, db.AskInteger("SELECT count(*) FROM event"));
+  return json{{"events", events.value_or(0)}}.dump();
+}
+
 }  // namespace
 
 Error NoSuchRun(const RunId& run) { return MakeError(ErrorCode::kNotFound, fmt::format("run \"{}\" not found", run), "`lorry ps --all` lists them"); }
@@ -112,6 +118,7 @@ wire::RunSummary Summarize(const State& state, const Run& run, Instant now) {
   s.ended = run.ended;
   s.done = run.book.total() > 0 ? run.book.done() : run.done;
   s.total = run.book.total() > 0 ? run.book.total() : run.total;
+  s.live_json = run.live_json;
   if (HasEnded(run.state)) {
     s.detail = run.error.message.empty() ? "" : run.error.ToError().Format();
   } else if (run.state == RunState::kRunning) {
@@ -182,6 +189,7 @@ void AddSchedulerQueries(QueryTable* table) {
   table->state["worker.list"] = WorkerList;
   table->state["run.outputs"] = RunOutputs;
   table->read["run.elements"] = RunElements;
+  table->read["events.verify"] = VerifyChain;
 }
 
 }  // namespace lorry

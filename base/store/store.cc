@@ -7,17 +7,12 @@
 #include <sqlite3.h>
 
 #include "base/files.h"
+#include "base/store/page_check.h"
 
 namespace lorry {
 namespace {
 
-constexpr int kApplicationId = 0x4c525259;  // "LRRY"
 constexpr int64_t kQuickCheckUpTo = int64_t{512} << 20;
-constexpr const char* kRestoreHint = "nothing was changed; bring back a backup with `lorry restore FROM`";
-
-Error Damaged(const std::string& path, std::string_view how) {
-  return MakeError(ErrorCode::kData, fmt::format("{} {}", path, how), kRestoreHint);
-}
 
 // What can be seen before SQLite is asked: it would take an empty file for a new one.
 Status CheckFile(const std::string& path) {
@@ -25,8 +20,8 @@ Status CheckFile(const std::string& path) {
     return MakeError(ErrorCode::kNotFound, fmt::format("{} is missing, and this home has had one", path), kRestoreHint);
   }
   LORRY_ASSIGN_OR_RETURN(Bytes size, FileSize(path));
-  if (size.count() == 0) return Damaged(path, "is empty");
-  if (size.count() < 512) return Damaged(path, fmt::format("is shortened: {} bytes are left", size.count()));
+  if (size.count() == 0) return DamagedStateFile(path, "is empty");
+  if (size.count() < 512) return DamagedStateFile(path, fmt::format("is shortened: {} bytes are left", size.count()));
   return OkStatus();
 }
 
@@ -90,21 +85,15 @@ Result<std::unique_ptr<Store>> Store::OpenReadOnly(const std::string& path) {
 }
 
 Status Store::Check() {
-  LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> id, writer_->AskInteger("PRAGMA application_id"));
-  if (id != kApplicationId) return Damaged(path_, "is not a state file of Lorry's");
   LORRY_ASSIGN_OR_RETURN(Bytes size, FileSize(path_));
-  if (size.count() > kQuickCheckUpTo) return OkStatus();
-  LORRY_ASSIGN_OR_RETURN(Rows rows, writer_->Ask("PRAGMA quick_check(1)"));
-  LORRY_ASSIGN_OR_RETURN(bool some, rows.Next());
-  if (!some || rows.Text(0) != "ok") return Damaged(path_, fmt::format("is damaged: {}", some ? rows.Text(0) : "no answer"));
-  return OkStatus();
+  return size.count() > kQuickCheckUpTo ? CheckHeader(*writer_, path_) : CheckPages(*writer_, path_);
 }
 
 Status Store::Migrate(const std::vector<Migration>& migrations) {
   LORRY_ASSIGN_OR_RETURN(Transaction transaction, Begin());
   Database& db = transaction.db();
   LORRY_TRY(db.RunScript(fmt::format("PRAGMA application_id={}; CREATE TABLE IF NOT EXISTS schema_version("
-                                     "component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID", kApplicationId)));
+                                     "component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID", kStateFileId)));
   std::map<std::string, int> newest;
   std::vector<Migration> ordered = migrations;
   std::stable_sort(ordered.begin(), ordered.end(), [](const Migration& a, const Migration& b) { return a.version < b.version; });

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/files.h"
+#include "base/store/page_check.h"
 
 namespace lorry {
 namespace {
@@ -114,6 +115,9 @@ TEST_CASE("a damaged state file is refused by name and left as it is") {
     CHECK(opened.error().Format().find("lorry restore") != std::string::npos);
     CHECK(opened.error().message.find(row.says) != std::string::npos);
     CHECK(*ReadFile(home.path) == bytes);
+    auto looked_at = Store::OpenReadOnly(home.path);
+    auto reader = looked_at.ok() ? (*looked_at)->Read() : Result<Reader>(looked_at.error());
+    CHECK_FALSE((reader.ok() && CheckPages(reader->db(), home.path).ok()));
   }
   Home gone;
   gone.Make();
