@@ -11,7 +11,7 @@ void AddUpAndDown(CommandSet& set) {
   auto options = std::make_shared<UpOptions>();
   CLI::App& up = AddCommand(set, set.app, "up", "scheduler, worker and pages on this machine, watched", "lorry up --devices cpu:2 --detach",
                             [options](Session& session) { return RunUp(session, *options); });
-  up.add_option("--devices", options->devices, "cpu:N or gpu:all (default: what the machine has)");
+  up.add_option("--devices", options->devices, "cpu:N, gpu:all, or both with a comma (default: what the machine has)");
   up.add_option("--port", options->port, "of the pages; clients at +1, workers at +2 (default 8600)")->check(CLI::Range(1, 65533));
   up.add_flag("--detach", options->detach, "return once everything answers");
   AddCommand(set, set.app, "down", "ends what lorry up started; running jobs checkpoint first", "lorry down", [](Session& session) { return RunDown(session); });

@@ -26,12 +26,31 @@ Result<int> ParseSlots(std::string_view number, std::string_view text) {
   return slots;
 }
 
+Result<std::vector<wire::Device>> FindGpus(const std::string& nvml_library) {
+  LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<Nvml> nvml, Nvml::Load(nvml_library));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<NvmlGpu> gpus, nvml->Gpus());
+  if (gpus.empty()) return MakeError(ErrorCode::kNotFound, "there is no GPU on this machine", "use --devices cpu:N");
+  std::vector<wire::Device> devices;
+  for (const NvmlGpu& gpu : gpus) {
+    wire::Device device;
+    device.id = DeviceId(gpu.uuid);
+    device.kind = GpuKind(gpu.name);
+    device.gpu = true;
+    device.memory = gpu.memory;
+    device.fault = gpu.fault;
+    device.about_json = nlohmann::json({{"name", gpu.name}, {"driver", nvml->DriverVersion()}}).dump();
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
 }  // namespace
 
 Result<DeviceRequest> ParseDeviceRequest(std::string_view text) {
   DeviceRequest request;
   if (text.empty()) {
     request.cpu_slots = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    request.gpus_if_any = true;
     return request;
   }
   for (size_t begin = 0; begin <= text.size();) {
@@ -81,20 +100,10 @@ Result<std::vector<wire::Device>> FindDevices(const DeviceRequest& request, cons
     device.about_json = about_cpu;
     devices.push_back(std::move(device));
   }
-  if (!request.all_gpus) return devices;
-  LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<Nvml> nvml, Nvml::Load(nvml_library));
-  LORRY_ASSIGN_OR_RETURN(const std::vector<NvmlGpu> gpus, nvml->Gpus());
-  if (gpus.empty()) return MakeError(ErrorCode::kNotFound, "there is no GPU on this machine", "use --devices cpu:N");
-  for (const NvmlGpu& gpu : gpus) {
-    wire::Device device;
-    device.id = DeviceId(gpu.uuid);
-    device.kind = GpuKind(gpu.name);
-    device.gpu = true;
-    device.memory = gpu.memory;
-    device.fault = gpu.fault;
-    device.about_json = nlohmann::json({{"name", gpu.name}, {"driver", nvml->DriverVersion()}}).dump();
-    devices.push_back(std::move(device));
-  }
+  if (!request.all_gpus && !request.gpus_if_any) return devices;
+  const auto found = FindGpus(nvml_library);
+  if (!found.ok()) return request.all_gpus ? Result<std::vector<wire::Device>>(found.error()) : devices;
+  devices.insert(devices.end(), found->begin(), found->end());
   return devices;
 }
 

@@ -14,9 +14,10 @@ namespace lorry {
 struct DeviceRequest {
   int cpu_slots = 0;
   bool all_gpus = false;
+  bool gpus_if_any = false;  // all of them where NVML answers, else none
 };
 
-// "cpu:2", "gpu:all", "cpu:8,gpu:all"; "" is a CPU slot for each core. Errors: kUsage.
+// "cpu:2", "gpu:all", "cpu:8,gpu:all"; "" is what the machine has: a CPU slot for each core, and its GPUs. Errors: kUsage.
 Result<DeviceRequest> ParseDeviceRequest(std::string_view text);
 
 // Ids are "WORKER/cpu-0" and GPUs' UUIDs; the kind is "cpu", or the GPU's name as the price book calls it.

@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", LORRY_VERSION);
   app.add_option("--home", options.home, "folder for blobs, runs and keys (default $LORRY_HOME, else ~/.lorry)");
   app.add_option("--address", options.address, "the scheduler's worker port")->capture_default_str();
-  app.add_option("--devices", options.devices, "cpu:N, gpu:all, or both with a comma (default: a CPU slot for each core)");
+  app.add_option("--devices", options.devices, "cpu:N, gpu:all, or both with a comma (default: a CPU slot for each core, and every GPU)");
   app.add_option("--name", name, "this worker's name (default: the host's)");
   app.add_option("--server-key", options.server_public_key, "the scheduler's public key in Z85 (default HOME/keys/scheduler.public)");
   CLI11_PARSE(app, argc, argv);

@@ -47,7 +47,12 @@ TEST_CASE("GPUs are found through NVML, with their price book names, memory and 
   CHECK((*devices)[1].fault.empty());
   CHECK((*devices)[2].fault == "3 uncorrected memory errors");
   CHECK((*devices)[3].fault.find("cannot be read") != std::string::npos);
+  CHECK(FindDevices(*ParseDeviceRequest("cpu:1"), WorkerId("w"), library)->size() == 1);
+  const size_t slots = ParseDeviceRequest("")->cpu_slots;
+  CHECK(FindDevices(*ParseDeviceRequest(""), WorkerId("w"), library)->size() == slots + 3);
   ::unsetenv("FAKE_NVML");
+  CHECK(FindDevices(*ParseDeviceRequest(""), WorkerId("w"), library)->size() == slots);
+  CHECK(FindDevices(*ParseDeviceRequest("gpu:all"), WorkerId("w"), library).error().code == ErrorCode::kNotFound);
   CHECK(Nvml::Load(library).error().message == "the NVIDIA driver does not answer: Driver Not Loaded");
   CHECK(Nvml::Load("libno-such-library.so").error().code == ErrorCode::kNotFound);
   CHECK(GpuKind("NVIDIA GeForce RTX 4090") == "RTX-4090");
