@@ -54,12 +54,8 @@ Result<std::string> Alias(std::string_view text) {
   return std::string(text);
 }
 
-// What may stand behind @: vN, an alias, or a manifest's digest.
+// What may stand behind @: vN or an alias.
 bool IsRevision(std::string_view text) {
-  if (text.starts_with("sha256:")) {
-    const std::string_view hex = text.substr(7);
-    return hex.size() == 64 && std::all_of(hex.begin(), hex.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-  }
   return IsVersionWord(text) || Alias(text).ok();
 }
 

@@ -18,7 +18,7 @@ enum class TextForm {
   kName,        // a run's or project's name: letters, digits, . _ -, at most 96
   kPath,        // a file or folder; becomes absolute
   kRepository,  // ORG/NAME, or NAME for library/NAME
-  kReference,   // a repository with @version, @alias or @sha256:..., or a directory; a directory becomes absolute
+  kReference,   // a repository with @version or @alias, or a directory; a directory becomes absolute
   kAlias,       // letters, digits, . _ - and /
   kProgram,     // argv[0]: a path with a slash becomes absolute, a bare name stays
 };

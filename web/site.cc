@@ -1,10 +1,12 @@
 #include "web/site.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "base/files.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "configs/features.h"
 #include "web/html.h"
 #include "web/registry_desk.h"
 
@@ -94,8 +96,21 @@ HttpResponse Site::Handle(const HttpRequest& request) const {
   return Route(request, *access);
 }
 
+// Addresses of clients that this version does not serve are refused by name, whatever the method.
+bool IsUnbuilt(const HttpRequest& request) {
+  std::string address = "http ";
+  for (size_t i = 0; i < std::min<size_t>(2, request.segments.size()); ++i) {
+    address += "/" + request.segments[i];
+    if (!IsBuilt(address)) return true;
+  }
+  return false;
+}
+
 HttpResponse Site::Route(const HttpRequest& request, const Access& access) const {
   const std::string first = request.segments.empty() ? "" : request.segments[0];
+  if (IsUnbuilt(request)) {
+    return ErrorResponse(MakeError(ErrorCode::kUnsupported, EscapeControl(request.path) + ": not in this version", "lorry doctor --features lists what is"), true);
+  }
   if (request.method != "GET" && request.method != "HEAD") return TextResponse(405, "this address is for reading\n");
   if (first == "static" && request.segments.size() == 2 && request.segments[1] == "chart.js") return ChartScript();
   if (first == "metrics") return access.known ? Metrics() : TextResponse(401, "a token is needed\n");

@@ -103,6 +103,7 @@ const BrokenJob kBrokenJobs[] = {
       {"acme/synopsis", "api/synopsis", "job.yaml:14:19: output.adapter: \"api/synopsis\" is reserved: this organisation is one of Lorry's own paths\n"},
       {"acme/synopsis", "acme/synopsis.v2", "job.yaml:14:19: output.adapter: \"acme/synopsis.v2\" is reserved: names that end in .vN are versions\n"},
       {"smollm2@v1", "smollm2@main", "job.yaml:4:13: base_model: \"smollm2@main\" ends in neither a version (@v3) nor an alias (@prod)\n"},
+      {"smollm2@v1", "smollm2@sha256:00", "job.yaml:4:13: base_model: \"smollm2@sha256:00\" ends in neither a version (@v3) nor an alias (@prod)\n"},
       {"smollm2@v1", "a/b/c", "job.yaml:4:13: base_model: \"a/b/c\" is neither a registry name (ORG/NAME@VERSION) nor a directory that exists\n"},
       // missing
       {"name: synopsis\n", "", "job.yaml:1:1: name: missing; this key is required\n"},
@@ -125,6 +126,7 @@ const BrokenJob kBrokenJobs[] = {
       {"  r: 16", "  dropout: 0.1", "job.yaml:9:12: adapter.dropout: not in this version; only 0 is carried out\n"},
       {"{cpus: 2}", "{cpus: 2, nodes: 2}", "job.yaml:13:29: resources.nodes: not in this version; a run has the devices of one node\n"},
       {"  r: 16", "  dora: true", "job.yaml:9:3: adapter.dora: not in this version\n"},
+      {"resources:", "limits: {on_exceed: notify}\nresources:", "job.yaml:13:21: limits.on_exceed: not in this version; \"notify\" is known, but not carried out yet\n"},
       {"resources:", "sweep: {method: grid}\nresources:", "job.yaml:13:1: sweep: not in this version\n"},
 };
 
