@@ -90,7 +90,9 @@ struct RunSummary {
   uint64_t done = 0;   // steps, rows or elements
   uint64_t total = 0;  // 0: not known yet
   std::string detail;  // one line: what it waits for, or the error it ended with
-  LORRY_WIRE_FIELDS(run, name, project, kind, state, reason, attempts, priority, submitted, started, ended, done, total, detail)
+  std::string live_json;  // the newest line of its metrics, as a rank said it (docs/formats/task-contract.md); empty: none yet
+  std::string usd;        // what its device time costs so far; empty: not asked for, or no price
+  LORRY_WIRE_FIELDS(run, name, project, kind, state, reason, attempts, priority, submitted, started, ended, done, total, detail, live_json, usd)
 };
 struct RunList {
   static constexpr Type kType = Type::kRunList;

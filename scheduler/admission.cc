@@ -96,7 +96,7 @@ Status ResolveAfter(const JobSpec& job, const State& state, RunSpec* spec) {
   return OkStatus();
 }
 
-Status SetNeeds(const JobSpec& job, const State& state, RunSpec* spec) {
+Status SetNeeds(const JobSpec& job, const State& state, AdmissionPolicy policy, RunSpec* spec) {
   DeviceNeeds& needs = spec->needs;
   needs.count = static_cast<uint32_t>(job.resources.Devices());
   needs.gpu = job.resources.gpus.has_value();
@@ -107,12 +107,13 @@ Status SetNeeds(const JobSpec& job, const State& state, RunSpec* spec) {
   needs.elastic = spec->array > 1;
   if (CouldEverFit(state, needs)) return OkStatus();
   const uint32_t largest = LargestWorker(state, needs);
+  if (needs.gpu && largest == 0 && policy.wait_for_unknown_gpu) return OkStatus();
   if (needs.gpu && largest == 0) return SpecError("resources.gpus", "no such GPU here", "use cpus: 2");
   return SpecError(needs.gpu ? "resources.gpus" : "resources.cpus", fmt::format("{} asked for, the largest worker has {}", needs.count, largest),
                    fmt::format("ask for at most {}", largest));
 }
 
-Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> inputs, const State& state, Database& db, RegistryPort* registry) {
+Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> inputs, const State& state, Database& db, RegistryPort* registry, AdmissionPolicy policy) {
   LORRY_ASSIGN_OR_RETURN(nlohmann::json json, ParseJson(job_json));
   LORRY_ASSIGN_OR_RETURN(JobSpec job, JobFromJson(json));
   RunSpec spec;
@@ -133,7 +134,7 @@ Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> i
   }
   LORRY_TRY(ResolveInputs(job, db, registry, &spec));
   LORRY_TRY(ResolveAfter(job, state, &spec));
-  LORRY_TRY(SetNeeds(job, state, &spec));
+  LORRY_TRY(SetNeeds(job, state, policy, &spec));
   spec.job_json = CanonicalJson(ToJson(job));
   return spec;
 }
@@ -156,7 +157,8 @@ RunId MakeRunId() {
   return RunId(id);
 }
 
-Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs) {
+Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs,
+                        AdmissionPolicy policy) {
   if (submit.submission.empty() || submit.submission.str().size() > 200) return SpecError("", "a submission needs an id of 1 to 200 characters");
   const Digest digest = DigestOf(submit);
   LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT run, submitted_digest FROM run WHERE submission=?", submit.submission));
@@ -172,15 +174,15 @@ Result<Admission> Admit(const wire::Submit& submit, const State& state, Database
     }
   }
   Admission admission;
-  LORRY_ASSIGN_OR_RETURN(admission.spec, MakeSpec(submit.job_json, submit.inputs, state, db, registry));
+  LORRY_ASSIGN_OR_RETURN(admission.spec, MakeSpec(submit.job_json, submit.inputs, state, db, registry, policy));
   admission.spec.id = MakeRunId();
   admission.spec.submission = submit.submission;
   admission.spec.submitted_digest = digest;
   return admission;
 }
 
-Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry) {
-  return MakeSpec(plan.job_json, plan.inputs, state, db, registry);
+Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry, AdmissionPolicy policy) {
+  return MakeSpec(plan.job_json, plan.inputs, state, db, registry, policy);
 }
 
 }  // namespace lorry

@@ -13,6 +13,19 @@ namespace lorry {
 
 using nlohmann::json;
 
+namespace {
+
+constexpr size_t kLongestLiveLine = 4096;
+
+// The last whole line of `lines`; empty where there is none, or it is too long to be shown.
+std::string LastLine(std::string_view lines) {
+  while (lines.ends_with('\n')) lines.remove_suffix(1);
+  const std::string_view last = lines.substr(lines.rfind('\n') + 1);
+  return last.size() <= kLongestLiveLine ? std::string(last) : std::string();
+}
+
+}  // namespace
+
 Core::Core(CoreOptions options, State state) : options_(options), state_(std::move(state)) {}
 
 Actions Core::OnSubmit(RunSpec spec, Instant now) {
@@ -182,6 +195,7 @@ Actions Core::OnProgress(const WorkerId& id, const wire::Progress& progress, Ins
   Run& run = state_.runs.at(progress.attempt.run);
   run.done = progress.done;
   run.total = progress.total;
+  if (std::string line = LastLine(progress.lines); !line.empty()) run.live_json = std::move(line);
   return Take(now);
 }
 

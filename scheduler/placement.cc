@@ -128,8 +128,9 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
   } else if (free < needs.count) {
     why.push_back(fmt::format("it needs {}; {} free now", wanted, free));
   }
-  for (const auto& [priority, order, id] : state.queue) {
-    if (id == run.spec.id) break;
+  for (const auto& key : state.queue) {
+    if (key >= State::QueueKey(run)) break;
+    const RunId& id = std::get<RunId>(key);
     const Run& ahead = *state.FindRun(id);
     if (ahead.spec.needs.gpu != needs.gpu || IsHeldBack(state, ahead, now)) continue;
     why.push_back(fmt::format("{} ({}, priority {}) is ahead of it", id, ahead.spec.name, ahead.spec.priority));

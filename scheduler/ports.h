@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/money.h"
 #include "base/result.h"
 #include "base/store/database.h"
 #include "base/units.h"
@@ -38,6 +39,8 @@ class BooksPort {
   virtual Status Post(Database& db, const Run& run, const PostingWish& wish, Instant now) = 0;
   // What the run will take and cost, as a JSON object; what is known of it is kept with the run where `keep`.
   virtual Result<std::string> Quote(Database& db, const RunSpec& run, bool keep, Instant now) = 0;
+  // What the run's device time costs so far: all that is posted, and `running`, which is not yet.
+  virtual Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
   // True where device time so far costs as much as the job allows. `job_json` names the limit.
   virtual Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
 };

@@ -43,6 +43,7 @@ struct ReactorParts {
   RegistryPort* registry = nullptr;  // may be null
   BooksPort* books = nullptr;        // may be null
   QueryTable queries;
+  AdmissionPolicy admission;
 };
 
 class Reactor {
@@ -90,6 +91,7 @@ class Reactor {
   Result<std::string> AnswerWrite(const WriteQuery& handler, const wire::Query& query);
   void OnDrainQuery(const Asker& asker, const wire::Query& query);
   bool OnBlobMessage(const Asker& asker, const wire::Message& message);
+  std::string SpentSoFar(Database& db, const RunId& id) const;  // empty where there are no books or no price
   bool TryAnswer(const Watching& watching, bool out_of_time);
   bool TryAnswer(const Reading& reading, bool out_of_time);
   void AnswerLongPolls();

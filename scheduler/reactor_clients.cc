@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "scheduler/client_desk.h"
+#include "scheduler/placement.h"
 #include "scheduler/reactor.h"
 
 namespace lorry {
@@ -116,7 +117,7 @@ bool Reactor::OnBlobMessage(const Asker& asker, const wire::Message& message) {
 void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
   Database* db = OpenTransaction();
   if (db == nullptr) return;
-  auto admitted = Admit(submit, core_->state(), *db, parts_.registry, blobs_);
+  auto admitted = Admit(submit, core_->state(), *db, parts_.registry, blobs_, parts_.admission);
   if (!admitted.ok()) return ReplyError(asker, admitted.error());
   if (!admitted->existing.empty()) return Reply(asker, wire::Submitted{admitted->existing, true, ""});
   std::string quote;
@@ -134,10 +135,18 @@ void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
 void Reactor::OnPlan(const Asker& asker, const wire::Plan& plan) {
   Database* db = OpenTransaction();
   if (db == nullptr) return;
-  auto spec = AdmitPlan(plan, core_->state(), *db, parts_.registry);
+  auto spec = AdmitPlan(plan, core_->state(), *db, parts_.registry, parts_.admission);
   if (!spec.ok()) return ReplyError(asker, spec.error());
-  if (parts_.books == nullptr) return Reply(asker, wire::JsonReply{"{}"});
-  ReplyResult(asker, AsReply(parts_.books->Quote(*db, *spec, false, Now())));
+  Result<std::string> quote = std::string("{}");
+  if (parts_.books != nullptr) quote = parts_.books->Quote(*db, *spec, false, Now());
+  if (!quote.ok()) return ReplyError(asker, quote.error());
+  auto answer = ParseJson(*quote);
+  if (!answer.ok()) return ReplyError(asker, answer.error());
+  Run run;  // as it would stand at the end of the queue
+  run.spec = std::move(*spec);
+  run.order = core_->state().last_order + 1;
+  (*answer)["waits_for"] = WhyWaiting(core_->state(), run, Now());
+  Reply(asker, wire::JsonReply{answer->dump()});
 }
 
 void Reactor::OnRunWish(const Asker& asker, const RunId& id, const std::function<Actions()>& wish) {
@@ -219,8 +228,17 @@ bool Reactor::TryAnswer(const Watching& watching, bool out_of_time) {
   }
   if (answer.events.empty() && !answer.ended && !out_of_time) return false;
   if (!answer.events.empty()) answer.next = answer.events.back().sequence;
+  answer.summary.usd = SpentSoFar(reader->db(), question.run);
   Reply(watching.asker, answer);
   return true;
+}
+
+std::string Reactor::SpentSoFar(Database& db, const RunId& id) const {
+  const Run* run = core_->state().FindRun(id);
+  if (run == nullptr || parts_.books == nullptr) return "";
+  const auto live = core_->state().attempts.find(id);
+  const auto spent = parts_.books->Spent(db, *run, live == core_->state().attempts.end() ? std::vector<wire::Span>() : live->second.spans);
+  return spent.ok() ? ToDecimalString(*spent) : "";
 }
 
 bool Reactor::TryAnswer(const Reading& reading, bool out_of_time) {

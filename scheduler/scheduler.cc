@@ -36,7 +36,7 @@ Result<std::unique_ptr<Scheduler>> Scheduler::Start(SchedulerOptions options) {
   SchedulerOptions& o = scheduler->options_;
   AddSchedulerQueries(&o.queries);
   scheduler->reactor_ = std::make_unique<Reactor>(ReactorParts{o.home, scheduler->home_id_, o.clock, o.core, scheduler->store_.get(), scheduler->clients_.get(),
-                                                              scheduler->workers_.get(), o.registry.get(), o.books.get(), std::move(o.queries)});
+                                                              scheduler->workers_.get(), o.registry.get(), o.books.get(), std::move(o.queries), o.admission});
   LORRY_TRY(scheduler->reactor_->Load());
   scheduler->thread_ = std::thread([raw = scheduler.get()] {
     Status ended = raw->reactor_->Serve();

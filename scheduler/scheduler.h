@@ -20,6 +20,7 @@
 #include "base/transport/router_port.h"
 #include "base/transport/zap_handler.h"
 #include "base/wire.h"
+#include "scheduler/admission.h"
 #include "scheduler/core.h"
 #include "scheduler/ports.h"
 #include "scheduler/queries.h"
@@ -38,6 +39,7 @@ struct SchedulerOptions {
   std::vector<Migration> migrations;      // of the folders whose tables lie beside the scheduler's
   std::unique_ptr<RegistryPort> registry; // may be null
   std::unique_ptr<BooksPort> books;       // may be null
+  AdmissionPolicy admission;
   const Clock* clock = &SystemClock();
   // False only in the test that shows that the ports stay closed without it.
   bool start_zap_handler = true;

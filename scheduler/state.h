@@ -82,6 +82,7 @@ struct Run {
   WorkBook book;               // rows or elements
   uint64_t done = 0;           // steps, for people
   uint64_t total = 0;
+  std::string live_json;       // the newest line of its metrics, for people; not stored
 };
 
 // An attempt that holds devices.

@@ -5,6 +5,7 @@
 #include "configs/price_list.h"
 #include "ledger/books.h"
 #include "ledger/estimate.h"
+#include "scheduler/client_desk.h"
 
 namespace lorry {
 namespace {
@@ -58,14 +59,19 @@ class Books final : public BooksPort {
     return json{{"devices", run.needs.count}, {"device_kind", kind}, {"usd_per_hour", ToString(row->unit_price)}, {"price_id", row->id.value()}}.dump();
   }
 
-  Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
-    LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> limit, CostLimitOf(run));
-    if (!limit) return false;
+  Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
     LORRY_ASSIGN_OR_RETURN(Dollars spent, RunCost(db, run.spec.id));
     LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
     const Instant now = SystemClock().Now();
     LORRY_ASSIGN_OR_RETURN(const std::vector<UsageSlice> slices, CutIntoSlices(UsageOf(run.spec.id, AttemptNumber(run.attempts), running), prices, now));
     for (const UsageSlice& slice : slices) spent += slice.Cost();
+    return spent;
+  }
+
+  Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
+    LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> limit, CostLimitOf(run));
+    if (!limit) return false;
+    LORRY_ASSIGN_OR_RETURN(const Dollars spent, Spent(db, run, running));
     return spent >= *limit;
   }
 };
@@ -77,11 +83,21 @@ Result<std::optional<Instant>> TimeOf(const json& query, const char* key) {
   return std::optional<Instant>(instant);
 }
 
+// A run that has cost nothing yet is there; a mistyped one is not.
+Status CheckRunExists(Database& db, const RunId& run) {
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT 1 FROM run WHERE id=?", run));
+  LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
+  return found ? OkStatus() : Status(NoSuchRun(run));
+}
+
 Result<std::string> ReportQuery(Database& db, const std::string& text) {
   LORRY_ASSIGN_OR_RETURN(const json query, ParseJson(text));
   CostQuery cost;
   LORRY_ASSIGN_OR_RETURN(cost.by, ParseCostGrouping(query.value("by", json()).is_string() ? query["by"].get<std::string>() : "run"));
-  if (query.value("run", json()).is_string() && !query["run"].get<std::string>().empty()) cost.run = RunId(query["run"].get<std::string>());
+  if (query.value("run", json()).is_string() && !query["run"].get<std::string>().empty()) {
+    cost.run = RunId(query["run"].get<std::string>());
+    LORRY_TRY(CheckRunExists(db, *cost.run));
+  }
   LORRY_ASSIGN_OR_RETURN(cost.from, TimeOf(query, "from"));
   LORRY_ASSIGN_OR_RETURN(cost.to, TimeOf(query, "to"));
   LORRY_ASSIGN_OR_RETURN(const CostReport report, ReportCosts(db, cost));

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/files.h"
+#include "configs/cluster_config.h"
 #include "ledger/books.h"
 #include "registry/name_index.h"
 #include "web/access.h"
@@ -31,11 +32,23 @@ SchedulerOptions SchedulerOptionsOf(const DaemonOptions& options) {
   return scheduler;
 }
 
+// Of the home's policy.yaml, which may be missing.
+Result<AdmissionPolicy> PolicyOf(const std::string& home) {
+  AdmissionPolicy admission;
+  const std::string path = home + "/policy.yaml";
+  if (!FileExists(path)) return admission;
+  LORRY_ASSIGN_OR_RETURN(const PolicyConfig policy, LoadPolicyConfig(path));
+  admission.wait_for_unknown_gpu = policy.wait_for_unknown_gpu;
+  return admission;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& options) {
   std::unique_ptr<Daemon> daemon(new Daemon());
-  LORRY_ASSIGN_OR_RETURN(daemon->scheduler_, Scheduler::Start(SchedulerOptionsOf(options)));
+  SchedulerOptions scheduler = SchedulerOptionsOf(options);
+  LORRY_ASSIGN_OR_RETURN(scheduler.admission, PolicyOf(options.home));
+  LORRY_ASSIGN_OR_RETURN(daemon->scheduler_, Scheduler::Start(std::move(scheduler)));
   LORRY_ASSIGN_OR_RETURN(const int prices, TakePrices(*daemon->scheduler_));
   if (prices > 0) spdlog::info("{} new prices are on the books", prices);
   LORRY_TRY(daemon->Serve(options));

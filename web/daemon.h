@@ -23,6 +23,7 @@ struct DaemonOptions {
 
 class Daemon {
  public:
+  // Reads prices.yaml and policy.yaml of the home where they are there; what is wrong in one ends the start.
   // Errors: as Scheduler::Start and HttpServer::Start; kNotAllowed for an address beyond loopback without TLS or without a token.
   static Result<std::unique_ptr<Daemon>> Start(const DaemonOptions& options);
   // Ports close in the reverse order; running attempts go on in their workers.

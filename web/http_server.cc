@@ -215,6 +215,7 @@ Result<std::string> DecodePercent(std::string_view text, bool plus_is_blank) {
       decoded.push_back(text[i]);
     }
   }
+  if (!IsValidUtf8(decoded)) return MakeError(ErrorCode::kUsage, "the address is not UTF-8 text");
   return decoded;
 }
 

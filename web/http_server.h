@@ -1,7 +1,7 @@
 // HTTP over libmicrohttpd, the only file that includes it: requests in, responses out, no thought about what they mean.
 //
 // Threads: a small pool calls the handler concurrently; it must be safe for that. A handler may read files and the state file, and
-// must not wait for anything else. Bodies of files are sent with sendfile. A path is split at '/' first and each segment is decoded
+// ask the scheduler, which answers within a turn of its loop; it must not wait for anything slower. Bodies of files are sent with sendfile. A path is split at '/' first and each segment is decoded
 // afterwards, so that an alias with a slash stays one segment (%2F); %00 and broken escapes are 400.
 #pragma once
 

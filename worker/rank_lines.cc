@@ -66,6 +66,7 @@ void RankAttempt::OnLine(const RankLine& said) {
   if (t == "progress") {
     progress_.done = WholeOf(line, "done");
     progress_.total = WholeOf(line, "total");
+    if (line.contains("rows_per_minute")) progress_.lines += line.dump() + "\n";  // a point of the batch's curve
     progress_changed_ = true;
   }
   if (t == "step" || t == "eval") {

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "scheduler/client_desk.h"
 #include "scheduler/placement.h"
 #include "tests/scheduler/scheduler_story.h"
 
@@ -18,6 +19,21 @@ TEST_CASE("a run goes from submission to its end") {
   CHECK(story.PlaceOf("r-1") == "n1:2");
   story.Finish("r-1", EndReason::kDone);
   CHECK(story.StateOf("r-1") == "succeeded/done");
+}
+
+TEST_CASE("a run that goes on shows the newest line of its metrics") {
+  Story story;
+  story.Submit(RunBuilder("r-1"));
+  story.Hello("n1", 1);
+  const auto say = [&](std::string lines) {
+    const Attempt& attempt = story.attempt("r-1");
+    story.Step(story.core.OnProgress(attempt.worker, {attempt.ref, "productive", 2, 60, std::move(lines)}, story.now));
+    return Summarize(story.core.state(), story.run("r-1"), story.now).live_json;
+  };
+  CHECK(say("").empty());
+  CHECK(say("{\"step\":1}\n{\"step\":2}\n") == "{\"step\":2}");
+  CHECK(say("") == "{\"step\":2}");
+  CHECK(say(std::string(100'000, 'x') + "\n") == "{\"step\":2}");
 }
 
 TEST_CASE("placement") {

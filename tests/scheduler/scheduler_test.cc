@@ -3,6 +3,7 @@
 #include "scheduler/scheduler.h"
 
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -53,6 +54,33 @@ TEST_CASE("the same submission is the same run; another job under its id is refu
   CHECK(ExitStatusOf(other.error().code) == 2);
   CHECK(client.List({})->size() == 1);
   CHECK(FileExists(home.path() + "/runs/" + first->run.str() + "/job.lock.yaml"));
+}
+
+TEST_CASE("plan says what the job would wait for, and an unknown GPU is refused or waited for as the home's policy has it") {
+  const auto job = [](const char* resources) {
+    return fmt::format(R"({{"kind":"command","name":"x","project":"docs","argv":[":"],"array":3,"resources":{}}})", resources);
+  };
+  for (const bool wait : {false, true}) {
+    CAPTURE(wait);
+    TempDirectory home;
+    SchedulerOptions options = OptionsFor(home.path());
+    options.admission.wait_for_unknown_gpu = wait;
+    auto scheduler = std::move(*Scheduler::Start(std::move(options)));
+    SchedulerClient client = ClientOf(*scheduler);
+    const auto plan = [&](const char* resources) {
+      wire::Plan question;
+      question.job_json = job(resources);
+      return client.Plan(question);
+    };
+    CHECK(nlohmann::json::parse(*plan(R"({"cpus":1})"))["waits_for"] == nlohmann::json{"no worker is connected"});
+    HandWorker worker(home.path(), scheduler->worker_endpoint());
+    worker.Hello(2);
+    CHECK(nlohmann::json::parse(*plan(R"({"cpus":1})"))["waits_for"].empty());
+    const auto gpu = plan(R"({"gpus":"H100:1"})");
+    CHECK(gpu.ok() == wait);
+    if (!wait) CHECK(gpu.error().message.find("no such GPU here") != std::string::npos);
+    if (wait) CHECK(nlohmann::json::parse(*gpu)["waits_for"] == nlohmann::json{"no_capacity: it needs 1 H100 on one worker; the largest has 0"});
+  }
 }
 
 TEST_CASE("a whole array, element by element, and its events") {

@@ -162,6 +162,7 @@ class FakeRank {
                         {"length", bytes.size()}, {"sha256", lorry::Sha256Of(bytes).hex()}, {"prompt_tokens", 1}, {"completion_tokens", 2}, {"millis", script_.millis}});
         offset += bytes.size();
         rows_[row] = bytes;
+        channel_->Send({{"t", "progress"}, {"done", computed}, {"total", script_.steps}, {"rows_per_minute", 60.0 * computed}});
       }
       if (heard_.stop() && !script_.deaf) return TaskExit::kStopped;
     }

@@ -75,8 +75,15 @@ TEST_CASE("every page of an empty home stands, and says what to do") {
   CHECK(lorryd.Get("/metrics").body.find("lorry_runs{state=\"queued\"} 0") != std::string::npos);
   CHECK(lorryd.Get("/nothing").status == 404);
   CHECK(lorryd.Get("/runs/r-none").status == 404);
+  for (const char* path : {"/v1/batches", "/v1/files/f-1", "/v1/fine_tuning/jobs", "/v1/models", "/v2/"}) {
+    INFO(path);
+    CHECK(lorryd.Get(path).status == 501);
+    CHECK(lorryd.Get(path).body.find("not in this version") != std::string::npos);
+  }
   CHECK(json::parse(lorryd.Get("/v1/runs").body)["runs"].empty());
   CHECK(json::parse(lorryd.Get("/v1/runs/r-none").body)["error"]["code"] == "not_found");
+  const auto costs = lorryd.daemon_->scheduler().Call<wire::JsonReply>(wire::Query{"cost.report", R"({"run":"r-none"})", ""});
+  CHECK(costs.error().code == ErrorCode::kNotFound);
 }
 
 TEST_CASE("a run that waits is on its page, escaped, and in the data") {
@@ -128,6 +135,20 @@ TEST_CASE("the Hugging Face face answers a stranger's miss in that client's word
   bool said = false;
   for (const auto& [name, value] : miss.headers) said = said || (name == "X-Error-Code" && value == "RepoNotFound");
   CHECK(said);
+}
+
+TEST_CASE("the home's policy.yaml is read, and one with a fault ends the start") {
+  for (const auto& [text, starts] : {std::pair{"unknown_gpu: wait\n", true}, std::pair{"quotas: {docs: 5}\n", false}}) {
+    CAPTURE(text);
+    TempDirectory home;
+    REQUIRE(WriteFileAtomically(home.path() + "/policy.yaml", text).ok());
+    DaemonOptions options;
+    options.home = home.path();
+    options.http_port = options.client_port = options.worker_port = 0;
+    const auto daemon = Daemon::Start(options);
+    CHECK(daemon.ok() == starts);
+    if (!daemon.ok()) CHECK(daemon.error().message.find("quotas: not in this version") != std::string::npos);
+  }
 }
 
 TEST_CASE("beyond loopback lorryd asks for TLS and a token") {

@@ -10,7 +10,7 @@ TEST_CASE("escapes of an address") {
   CHECK(*DecodePercent("a%2Fb%20c") == "a/b c");
   CHECK(*DecodePercent("a+b", true) == "a b");
   CHECK(*DecodePercent("a+b") == "a+b");
-  for (const char* broken : {"%", "%2", "%zz", "a%00b"}) {
+  for (const char* broken : {"%", "%2", "%zz", "a%00b", "a%FFb", "\xE9"}) {
     INFO(broken);
     CHECK(DecodePercent(broken).error().code == ErrorCode::kUsage);
   }

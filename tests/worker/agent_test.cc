@@ -198,6 +198,16 @@ TEST_CASE("a batch is fed by leases, each row is committed once, and a killed wo
   CHECK(earlier < 60);
 }
 
+TEST_CASE("a batch tells its rows a minute while it runs") {
+  FakeScheduler scheduler;
+  scheduler.rows_of_run = 8;
+  scheduler.StartWorker();
+  scheduler.Grant({.kind = "batch", .script = "steps:8 ms:200", .resources = R"({"cpus":2,"ranks":1})"});
+  CHECK(scheduler.WaitUntil([&] { return scheduler.seen("r-1").metrics.find(R"("rows_per_minute":)") != std::string::npos; }));
+  CHECK(scheduler.seen("r-1").finished.empty());
+  CHECK(scheduler.WaitForEnd("r-1") != nullptr);
+}
+
 TEST_CASE("the elements of an array each start and end once, with their own status") {
   FakeScheduler scheduler;
   scheduler.elements_of_run = 200;
@@ -213,6 +223,21 @@ TEST_CASE("the elements of an array each start and end once, with their own stat
   for (const auto& [element, statuses] : scheduler.element_ends) CHECK(statuses == std::vector<int32_t>{element == 7 ? 1 : 0});
   const auto log = ReadFile(scheduler.home() + "/runs/r-1/attempts/1/rank-0.log");
   CHECK(std::count(log->begin(), log->end(), '\n') == 200);
+}
+
+TEST_CASE("an element that is asked to end has not been, whatever status it makes of that") {
+  FakeScheduler scheduler;
+  scheduler.elements_of_run = 2;
+  scheduler.StartWorker("cpu:2");
+  Job job{.kind = "command", .resources = R"({"cpus":1})", .devices = 2, .array = 2};
+  job.argv = {"/bin/sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.05; done"};
+  scheduler.Grant(job);
+  REQUIRE(scheduler.WaitUntil([&] { return scheduler.element_starts.size() == 2; }));
+  scheduler.Stop(job, wire::StopMode::kCheckpoint, EndReason::kPreempted, 20'000);
+  const wire::Finished* end = scheduler.WaitForEnd("r-1");
+  REQUIRE(end != nullptr);
+  CHECK(end->reason == EndReason::kPreempted);
+  CHECK(scheduler.element_ends.empty());
 }
 
 TEST_CASE("no-ops are reported in bundles, and a worker killed among elements leaves none behind and none twice") {

@@ -245,6 +245,10 @@ void FakeScheduler::TakeReports(const Received& received, const wire::Message& m
     for (const wire::ElementEnd& end : body.ended) element_ends[end.element].push_back(end.status);
     Answer(received, message, wire::ElementsCommitted{body.attempt, element_ends.size()});
   }
+  if (message.header.type == wire::Type::kProgress) {
+    const auto body = *wire::DecodeBody<wire::Progress>(message);
+    SeenOf(body.attempt).metrics += body.lines;
+  }
   if (message.header.type == wire::Type::kRowsWanted) LeaseRows(received, message);
   if (message.header.type == wire::Type::kElementsWanted) LeaseElements(received, message);
 }

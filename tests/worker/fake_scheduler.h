@@ -24,6 +24,7 @@ struct AttemptSeen {
   std::vector<wire::Span> spans;
   std::vector<wire::CheckpointRef> checkpoints;
   std::vector<wire::Finished> finished;  // a repeat stands here too
+  std::string metrics;                   // lines for the run's metrics.jsonl
   std::string log;                       // of rank 0, from a worker with a home of its own
 };
 
