@@ -86,6 +86,18 @@ void AddUnbuiltCommands(CommandSet& set) {
   }
 }
 
+// Carries out the chosen command. JSON is made from arguments and read from answers in many places, and throws where text is not UTF-8
+// or an answer has another shape: here is the edge where that becomes an error like others.
+Result<int> CarryOut(const CommandSet& set, Session& session) {
+  constexpr int kNotUtf8 = 316;
+  try {
+    return set.chosen(session);
+  } catch (const nlohmann::json::exception& e) {
+    if (e.id == kNotUtf8) return MakeError(ErrorCode::kUsage, "an argument, a file name or the current folder is not UTF-8 text", "rename it");
+    return MakeError(ErrorCode::kData, fmt::format("the answer was not as expected: {}", EscapeControl(e.what())), "are lorry and lorryd of one version?");
+  }
+}
+
 int RunCommandLine(int argc, char** argv) {
   CLI::App app{"Lorry fine-tunes language models, runs batch jobs, and tells to the cent what every run cost.", "lorry"};
   app.set_version_flag("--version", std::string("lorry ") + LORRY_VERSION);
@@ -116,7 +128,7 @@ int RunCommandLine(int argc, char** argv) {
   if (globals.address.empty()) globals.address = FromEnvironment("LORRY_ADDRESS");
   Terminal terminal(globals.json);
   Session session(globals, terminal);
-  const Result<int> status = set.chosen(session);
+  const Result<int> status = CarryOut(set, session);
   if (status.ok()) return *status;
   terminal.PrintErrors({status.error()});
   return ExitStatusOf(status.error().code);

@@ -7,25 +7,13 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "cli/model_source.h"
+#include "cli/run_text.h"
 
 namespace lorry {
 namespace {
 
 constexpr uint32_t kLongPollMs = 10'000;
-
-// "loss 2.31  812 tokens/s  $0.0021", from what the latest event of a run says.
-std::string LiveText(const nlohmann::json& event) {
-  std::string text;
-  auto add = [&](const char* key, auto format) {
-    if (const auto found = event.find(key); found != event.end() && found->is_number()) text += format(found->get<double>());
-  };
-  add("loss", [](double loss) { return fmt::format("loss {:.4f}  ", loss); });
-  add("eval_loss", [](double loss) { return fmt::format("eval {:.4f}  ", loss); });
-  add("tokens_per_second", [](double rate) { return fmt::format("{:.0f} tokens/s  ", rate); });
-  add("rows_per_second", [](double rate) { return fmt::format("{:.1f} rows/s  ", rate); });
-  if (const auto usd = event.find("usd"); usd != event.end() && usd->is_string()) text += "$" + usd->get<std::string>();
-  return text;
-}
+constexpr uint32_t kLivePollMs = 1'000;  // what stands on the screen is this old at most
 
 std::string UnitOf(const std::string& kind) { return kind == "finetune" ? "steps" : kind == "batch" ? "rows" : "elements"; }
 
@@ -66,24 +54,18 @@ Result<wire::RunSummary> FollowRun(Session& session, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
   wire::WatchRun request;
   request.run = run;
-  std::string live, state;
+  std::string state;
   for (;;) {
     LORRY_ASSIGN_OR_RETURN(const wire::RunEvents events, scheduler->Watch(request));
-    for (const wire::RunEvent& event : events.events) {
-      const Result<nlohmann::json> json = ParseJson(event.json);
-      if (json.ok() && json->is_object()) {
-        if (std::string text = LiveText(*json); !text.empty()) live = std::move(text);
-      }
-    }
     const wire::RunSummary& now = events.summary;
     if (now.state != state) {
       state = now.state;
-      session.terminal().Note(fmt::format("{} {}{}", run.str(), state, now.detail.empty() ? "" : ": " + now.detail));
+      session.terminal().Note(StandingText(now));
     }
     if (events.ended) return now;
-    if (now.state == "running") session.terminal().Progress(UnitOf(now.kind), now.done, now.total, live);
+    if (now.state == "running") session.terminal().Progress(UnitOf(now.kind), now.done, now.total, LiveText(now));
     request.after = events.next;
-    request.wait_ms = kLongPollMs;
+    request.wait_ms = kLivePollMs;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
@@ -16,6 +17,18 @@ std::string StatePath(const std::string& home) { return home + "/up.json"; }
 }  // namespace
 
 nlohmann::json HomeAddresses::ToJson() const { return {{"http", http}, {"client", client}, {"worker", worker}, {"home", home}}; }
+
+std::string HostOf(const ClusterConfig& cluster) { return cluster.bind == "0.0.0.0" ? "127.0.0.1" : cluster.bind; }
+
+HomeAddresses AddressesOf(const ClusterConfig& cluster, const std::string& home) {
+  const std::string host = HostOf(cluster);
+  HomeAddresses addresses;
+  addresses.http = fmt::format("{}://{}:{}", cluster.tls ? "https" : "http", host, cluster.http_port);
+  addresses.client = fmt::format("tcp://{}:{}", host, cluster.client_port);
+  addresses.worker = fmt::format("tcp://{}:{}", host, cluster.worker_port);
+  addresses.home = home;
+  return addresses;
+}
 
 std::optional<HomeAddresses> ReadHomeAddresses(const std::string& home) {
   const Result<std::string> text = ReadFile(StatePath(home), 1 << 16);

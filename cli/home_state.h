@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "configs/cluster_config.h"
 
 namespace lorry {
 
@@ -22,6 +23,11 @@ struct HomeAddresses {
 
   nlohmann::json ToJson() const;  // {http, client, worker, home}
 };
+
+// Where a home's daemons answer on this machine. A bind of 0.0.0.0 takes loopback too; any other address takes itself alone.
+HomeAddresses AddressesOf(const ClusterConfig& cluster, const std::string& home);
+// 127.0.0.1 for a bind of 0.0.0.0, else the bind.
+std::string HostOf(const ClusterConfig& cluster);
 
 // nullopt where nothing was written, or what was written belongs to a process that is gone.
 std::optional<HomeAddresses> ReadHomeAddresses(const std::string& home);

@@ -69,6 +69,11 @@ class InputCheck {
   }
 
   std::optional<LocalModel> CheckModel(const std::string& key, const std::string& reference) {
+    std::error_code ignored;
+    if (fs::is_regular_file(reference, ignored)) {
+      Fail(key, reference + " is a file; a model directory or a registry name is expected", fmt::format("lorry model import {} --name ORG/NAME", reference));
+      return std::nullopt;
+    }
     std::optional<LocalModel> model = Locate(key, reference);
     if (!model) return std::nullopt;
     Result<ModelDirectory> directory = ModelDirectory::Open(model->path);

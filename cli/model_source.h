@@ -27,7 +27,7 @@ Result<LocalModel> FindModel(Session& session, const std::string& reference);
 // HOME/blobs/sha256/ab/HEX.
 std::string BlobPath(const std::string& home, const std::string& hex);
 
-// Puts the files of an answer of `registry.resolve` or `run.outputs` into `folder`: copied from this home's blobs, or fetched.
+// Puts the files of an answer of `registry.resolve` or `run.outputs` into `folder`, fetched from the scheduler.
 Status FetchFiles(Session& session, const nlohmann::json& files, const std::string& folder);
 
 }  // namespace lorry

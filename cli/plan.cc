@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "cli/answer_fields.h"
 #include "cli/default_prices.h"
 #include "cli/input_checks.h"
 #include "cli/machine_rates.h"
@@ -113,26 +114,30 @@ std::string PlanText(const nlohmann::json& plan) {
     add("dollars", plan["cost"].value("note", ""));
   }
   if (plan.contains("stands_on")) add("stands on", plan["stands_on"].get<std::string>());
-  if (plan.contains("scheduler") && plan["scheduler"].contains("waits_for")) add("waits for", plan["scheduler"]["waits_for"].dump());
+  for (const auto& why : ListAt(plan.value("scheduler", nlohmann::json::object()), "waits_for")) {
+    if (why.is_string()) add("waits for", why.get<std::string>());
+  }
   std::string text = AlignColumns(rows);
   for (const auto& note : plan["notes"]) text += "note: " + note.get<std::string>() + "\n";
   return text;
 }
 
+// Without a scheduler only this machine's devices are known.
+Status PlanAlone(const ParsedJob& job, nlohmann::json& plan) {
+  plan["notes"].push_back("no scheduler answers: what the job would wait for is not known");
+  if (job.spec->resources.gpus && !HasGpu()) return job.ErrorAt("resources.gpus", ErrorCode::kSpec, "there is no GPU on this machine", "use cpus: 2");
+  return OkStatus();
+}
+
 // What the scheduler says of the job: nothing where none answers. A refusal is the plan's result.
 Status AskScheduler(Session& session, const ParsedJob& job, nlohmann::json& plan) {
   Result<SchedulerClient*> scheduler = session.Scheduler();
-  if (!scheduler.ok()) {
-    plan["notes"].push_back("no scheduler answers: what the job would wait for is not known");
-    if (job.spec->resources.gpus && !HasGpu()) {
-      return job.ErrorAt("resources.gpus", ErrorCode::kSpec, "there is no GPU on this machine", "use cpus: 2");
-    }
-    return OkStatus();
-  }
+  if (!scheduler.ok()) return PlanAlone(job, plan);
   wire::Plan request;
   request.job_json = CanonicalJson(ToJson(*job.spec));
   LORRY_ASSIGN_OR_RETURN(request.inputs, InputsOf(session, *job.spec));
   const Result<std::string> answer = (*scheduler)->Plan(request);
+  if (!answer.ok() && answer.error().code == ErrorCode::kUnreachable) return PlanAlone(job, plan);
   if (!answer.ok()) return Placed(job, answer.error());
   LORRY_ASSIGN_OR_RETURN(plan["scheduler"], ParseJson(*answer));
   return OkStatus();

@@ -1,10 +1,13 @@
 #include "cli/run_text.h"
 
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
+#include "base/money.h"
 #include "base/units.h"
 #include "cli/answer_fields.h"
 #include "cli/terminal.h"
@@ -92,11 +95,39 @@ std::string Head(const json& run) {
   for (const json& before : ListAt(run, "after")) line("after", before.is_string() ? before.get<std::string>() : "");
   for (const json& checkpoint : ListAt(run, "checkpoints")) line("checkpoint", fmt::format("step {}", NumberAt(checkpoint, "step")));
   const auto result = run.find("result");
-  if (result != run.end() && result->is_object()) line("published", TextAt(*result, "reference"));
+  if (result != run.end() && result->is_object()) line("published", TextAt(*result, "adapter"));
+  return text;
+}
+
+// The line of a step, a held-out evaluation or a batch's progress.
+std::string MetricsText(const json& metrics) {
+  const auto number = [&](const char* key) {
+    const auto found = metrics.find(key);
+    return found != metrics.end() && found->is_number() ? std::optional<double>(found->get<double>()) : std::nullopt;
+  };
+  std::string text;
+  if (const auto loss = number("loss")) text += fmt::format("{} {:.4f}  ", TextAt(metrics, "t") == "eval" ? "held-out loss" : "loss", *loss);
+  const auto tokens = number("tokens"), seconds = number("seconds");
+  if (tokens && seconds && *seconds > 0) text += fmt::format("{:.0f} tokens/s  ", *tokens / *seconds);
+  if (const auto rows = number("rows_per_minute")) text += fmt::format("{:.0f} rows/min  ", *rows);
   return text;
 }
 
 }  // namespace
+
+std::string StandingText(const wire::RunSummary& run) {
+  std::string text = run.run.str() + " " + run.state;
+  const bool says_more = !run.reason.empty() && run.reason != run.state && run.reason != "done";
+  if (says_more) text += " (" + run.reason + ")";
+  return run.detail.empty() ? text : text + ": " + run.detail;
+}
+
+std::string LiveText(const wire::RunSummary& run) {
+  std::string text;
+  if (const Result<json> metrics = ParseJson(run.live_json); metrics.ok() && metrics->is_object()) text = MetricsText(*metrics);
+  if (const Result<Dollars> usd = ParseDollars(run.usd); usd.ok()) text += "$" + ToRoundedString(*usd, 6);
+  return text;
+}
 
 std::string ReadableJson(const json& document) {
   std::string text;

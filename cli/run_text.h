@@ -4,6 +4,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "base/wire_client.h"
+
 namespace lorry {
 
 // Of `lorry show`: what it is, its attempts with the device time of each class, what went in and came out, the job.
@@ -11,6 +13,12 @@ std::string ShowText(const nlohmann::json& run);
 
 // Of `lorry explain`: its reasons, one a line.
 std::string ExplainText(const nlohmann::json& explanation);
+
+// Where a followed run stands: "r-1 failed (walltime): what is known of it". A reason that the state says already is left out.
+std::string StandingText(const wire::RunSummary& run);
+
+// What moves while a run runs: "loss 2.3100  812 tokens/s  $0.002100", of which what is not known is left out.
+std::string LiveText(const wire::RunSummary& run);
 
 // Any JSON document as indented lines "key: value".
 std::string ReadableJson(const nlohmann::json& document);

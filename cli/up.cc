@@ -1,5 +1,6 @@
 #include "cli/up.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "base/transport/keys.h"
 #include "cli/default_prices.h"
 #include "cli/home_state.h"
@@ -29,6 +31,10 @@ constexpr Millis kReadyWithin{30'000};
 constexpr Millis kWorkerGrace{180'000};  // running jobs write a checkpoint first
 constexpr Millis kSchedulerGrace{15'000};
 constexpr Millis kPollEvery{100};
+constexpr int64_t kLongestLog = int64_t{1} << 30;
+constexpr std::string_view kErrorMark = " error: ";  // as base/log.h writes an error
+
+std::string LogPath(const std::string& home, const std::string& daemon) { return fmt::format("{}/logs/{}.log", home, daemon); }
 
 // One `lorry up` per home: the lock is held as long as the watching process lives.
 class HomeLock {
@@ -50,16 +56,17 @@ class HomeLock {
   int fd_;
 };
 
-bool PortIsFree(int port) {
+// False where another program listens there. An address that is not this machine's is left for lorryd to refuse.
+bool PortIsFree(const std::string& host, int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  inet_pton(AF_INET, host.c_str(), &address.sin_addr);
   address.sin_port = htons(static_cast<uint16_t>(port));
-  const bool free = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  const bool free = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EADDRNOTAVAIL;
   close(fd);
   return free;
 }
@@ -81,15 +88,12 @@ Result<UpPlan> MakeUpPlan(const std::string& home, const UpOptions& options) {
     plan.cluster.worker_port = options.port + 2;
   }
   for (const int64_t port : {plan.cluster.http_port, plan.cluster.client_port, plan.cluster.worker_port}) {
-    if (!PortIsFree(static_cast<int>(port))) {
+    if (!PortIsFree(HostOf(plan.cluster), static_cast<int>(port))) {
       return MakeError(ErrorCode::kConflict, fmt::format("port {} is taken by another program", port), "give three free ones in a row with --port P");
     }
   }
   plan.devices = options.devices.empty() ? plan.cluster.devices : options.devices;
-  plan.addresses.http = fmt::format("http://127.0.0.1:{}", plan.cluster.http_port);
-  plan.addresses.client = fmt::format("tcp://127.0.0.1:{}", plan.cluster.client_port);
-  plan.addresses.worker = fmt::format("tcp://127.0.0.1:{}", plan.cluster.worker_port);
-  plan.addresses.home = home;
+  plan.addresses = AddressesOf(plan.cluster, home);
   return plan;
 }
 
@@ -121,7 +125,7 @@ std::vector<DaemonSpec> Daemons(const UpPlan& plan) {
   worker.grace = kWorkerGrace;
   std::vector<DaemonSpec> daemons = {std::move(scheduler), std::move(worker)};
   for (DaemonSpec& daemon : daemons) {
-    daemon.spawn.stdout_path = daemon.spawn.stderr_path = fmt::format("{}/logs/{}.log", home, daemon.name);
+    daemon.spawn.stdout_path = daemon.spawn.stderr_path = LogPath(home, daemon.name);
   }
   return daemons;
 }
@@ -142,14 +146,24 @@ void PrintAddresses(Session& session, const HomeAddresses& addresses, std::strin
   session.terminal().Print(fmt::format("Lorry {}: {}\n  clients {}\n  workers {}\n  home    {}\n", what, addresses.http, addresses.client, addresses.worker, addresses.home));
 }
 
-// Waits until the daemons answer; ends them again where they do not.
-Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses) {
+// What lorryd said of its end: the newest error in its log from byte `begin` on; empty where it said none.
+std::string LastComplaint(const std::string& home, int64_t begin) {
+  const Result<std::string> log = ReadFile(LogPath(home, "lorryd"), kLongestLog);
+  const std::string_view fresh = log.ok() ? std::string_view(*log).substr(std::min<size_t>(begin, log->size())) : std::string_view();
+  const size_t at = fresh.rfind(kErrorMark);
+  if (at == std::string_view::npos) return "";
+  const std::string_view rest = fresh.substr(at + kErrorMark.size());
+  return ": " + EscapeControl(rest.substr(0, rest.find('\n')), 2000);
+}
+
+// Waits until the daemons answer; ends them again where they do not. `log_begin`: where lorryd's log ended before they were started.
+Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_t log_begin) {
   const int64_t deadline = SystemClock().MonotonicMillis() + kReadyWithin.count();
   while (!IsReady(addresses)) {
     const bool asked_to_end = supervisor.Step(kPollEvery);
     if (asked_to_end || supervisor.restarts() > 3 || SystemClock().MonotonicMillis() > deadline) {
       supervisor.EndAll();
-      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up", fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
+      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up" + LastComplaint(addresses.home, log_begin), fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
     }
   }
   return OkStatus();
@@ -158,8 +172,9 @@ Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses) {
 Result<int> WatchHome(Session& session, const UpOptions& options) {
   LORRY_ASSIGN_OR_RETURN(UpPlan plan, MakeUpPlan(session.home(), options));
   Supervisor supervisor(Daemons(plan));
+  const Result<Bytes> log_begin = FileSize(LogPath(session.home(), "lorryd"));
   LORRY_TRY(supervisor.Start());
-  LORRY_TRY(AwaitReady(supervisor, plan.addresses));
+  LORRY_TRY(AwaitReady(supervisor, plan.addresses, log_begin.ok() ? log_begin->count() : 0));
   plan.addresses.pid = getpid();
   plan.addresses.start_ticks = ProcessStartTicks(getpid()).value_or(0);
   if (const Status written = WriteHomeAddresses(plan.addresses); !written.ok()) {

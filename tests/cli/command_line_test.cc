@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/transport/keys.h"
 #include "cli/command_line.h"
 #include "cli/home_state.h"
 #include "cli/terminal.h"
@@ -116,6 +117,31 @@ TEST_CASE("plan needs no scheduler and writes nothing", "[cli]") {
   CHECK_FALSE(FileExists(home.path() + "/home"));
 }
 
+TEST_CASE("plan and submit take a model as a directory or by its name in the registry, never as one file", "[cli]") {
+  const TempDirectory home;
+  REQUIRE(WriteFileAtomically(home.path() + "/m.gguf", "GGUF").ok());
+  const Outcome plan = Lorry({"plan", "configs/batch.yaml", "--set", "model=" + home.path() + "/m.gguf", "--set", "output=" + home.path()}, home.path() + "/home");
+  CHECK(plan.status == 2);
+  CHECK(plan.err.find("model: " + home.path() + "/m.gguf is a file; a model directory or a registry name is expected") != std::string::npos);
+  CHECK(plan.err.find("lorry model import " + home.path() + "/m.gguf --name ORG/NAME") != std::string::npos);
+}
+
+TEST_CASE("a scheduler that does not answer leaves plan with what this machine knows", "[cli]") {
+  const TempDirectory home;
+  REQUIRE(MakeHomeKeys(home.path()).ok());
+  const Outcome plan = Lorry({"plan", "configs/command.yaml", "--address", "tcp://127.0.0.1:1", "--json"}, home.path());
+  CHECK(plan.status == 0);
+  CHECK(plan.out.find("no scheduler answers") != std::string::npos);
+}
+
+TEST_CASE("an argument that is not UTF-8 is a usage error", "[cli]") {
+  const TempDirectory home;
+  REQUIRE(MakeHomeKeys(home.path()).ok());
+  const Outcome cost = Lorry({"cost", "r-\xFF", "--address", "tcp://127.0.0.1:1"}, home.path());
+  CHECK(cost.status == 2);
+  CHECK(cost.err.find("is not UTF-8 text") != std::string::npos);
+}
+
 TEST_CASE("addresses of a process that is gone are not told", "[cli]") {
   const TempDirectory home;
   HomeAddresses addresses;
@@ -126,6 +152,20 @@ TEST_CASE("addresses of a process that is gone are not told", "[cli]") {
   REQUIRE(WriteHomeAddresses(addresses).ok());
   CHECK_FALSE(ReadHomeAddresses(home.path()).has_value());
   CHECK(Lorry({"down"}, home.path()).status == 0);
+}
+
+TEST_CASE("daemons are asked where they listen", "[cli]") {
+  struct Row { const char* cluster; const char* http; const char* client; };
+  const Row rows[] = {
+      {"{}", "http://127.0.0.1:8600", "tcp://127.0.0.1:8601"},
+      {"bind: 0.0.0.0\nclient_port: 9001\n", "http://127.0.0.1:8600", "tcp://127.0.0.1:9001"},
+      {"bind: 10.0.0.5\ntls: {cert: c.pem, key: k.pem}\n", "https://10.0.0.5:8600", "tcp://10.0.0.5:8601"},
+  };
+  for (const Row& row : rows) {
+    const HomeAddresses addresses = AddressesOf(*ParseClusterConfig(row.cluster, "cluster.yaml"), "/h");
+    CHECK(addresses.http == row.http);
+    CHECK(addresses.client == row.client);
+  }
 }
 
 TEST_CASE("columns are aligned by what is seen", "[cli]") {
