@@ -85,7 +85,7 @@ Result<std::optional<Instant>> TimeOf(const json& query, const char* key) {
 
 // A run that has cost nothing yet is there; a mistyped one is not.
 Status CheckRunExists(Database& db, const RunId& run) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT 1 FROM run WHERE id=?", run));
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT 1 FROM run WHERE run=?", run));
   LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
   return found ? OkStatus() : Status(NoSuchRun(run));
 }
