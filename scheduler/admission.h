@@ -20,7 +20,7 @@ struct AdmissionPolicy {
   bool wait_for_unknown_gpu = false;  // a GPU kind that no worker has: the run waits for one instead of being refused
 };
 
-// `registry` may be null: then names are refused. Errors: kSpec with the key, kConflict for another job under a submission id that is
+// `registry` may be null: then names are refused. Errors: kSpec with the key, kUsage for another job under a submission id that is
 // taken, kNotFound where input blobs were not sent.
 Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs, AdmissionPolicy policy);
 
