@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   CLI::App app{"Batch inference on one device. Example: lorry-batch generate --model DIR --prompt 'What is a linker?'", "lorry-batch"};
-  app.set_version_flag("--version", LORRY_VERSION);
+  app.set_version_flag("--version", std::string("lorry-batch ") + LORRY_VERSION);
   std::string task;
   app.add_option("--task", task, "task.json of an attempt");
   CommandOptions options;
@@ -74,13 +74,12 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    return app.exit(e) == 0 ? 0 : lorry::ExitStatusOf(lorry::ErrorCode::kUsage);
   }
   if (!task.empty()) return static_cast<int>(lorry::RunTask(task));
   if (*score) return Exit(lorry::RunScore(options));
   if (*generate) return Exit(lorry::RunGenerate(options));
   if (*logits) return Exit(lorry::RunLogits(options));
   if (*tokenize) return Exit(lorry::RunTokenize(options));
-  std::cout << app.help();
-  return 2;
+  return Exit(lorry::MakeError(lorry::ErrorCode::kUsage, "neither --task nor a command is given", "lorry-batch --help lists the commands"));
 }

@@ -13,8 +13,12 @@ int main(int argc, char** argv) {
   CLI::App app("One rank of a fine-tuning run.\nExample: lorry-train --task runs/R1/attempts/1/task.json", "lorry-train");
   std::string task;
   app.add_option("--task", task, "task.json as the worker writes it (docs/formats/task-contract.md)")->required();
-  app.set_version_flag("--version", LORRY_VERSION);
-  CLI11_PARSE(app, argc, argv);
+  app.set_version_flag("--version", std::string("lorry-train ") + LORRY_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : lorry::ExitStatusOf(lorry::ErrorCode::kUsage);
+  }
   lorry::SetUpLog("lorry-train");
   return static_cast<int>(lorry::trainers::RunTrainingTask(task));
 }

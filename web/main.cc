@@ -36,9 +36,9 @@ int WaitForEnd(int signals, lorry::Scheduler& scheduler) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"lorryd: scheduler, registry, ledger and pages of one home.\nExample: lorryd --home /srv/lorry --port 8600"};
+  CLI::App app{"Scheduler, registry, ledger and pages of one home.\nExample: lorryd --home /srv/lorry --port 8600", "lorryd"};
   lorry::DaemonOptions options;
-  app.set_version_flag("--version", LORRY_VERSION);
+  app.set_version_flag("--version", std::string("lorryd ") + LORRY_VERSION);
   app.add_option("--home", options.home, "the folder that keeps everything")->required();
   app.add_option("--port", options.http_port, "of the pages and the HTTP interfaces")->check(CLI::Range(0, 65535))->capture_default_str();
   app.add_option("--client-port", options.client_port, "for lorry")->check(CLI::Range(0, 65535))->capture_default_str();
@@ -46,7 +46,11 @@ int main(int argc, char** argv) {
   app.add_option("--bind", options.bind_address, "address of all three ports; beyond loopback it needs TLS and a token")->capture_default_str();
   app.add_option("--tls-cert", options.tls_certificate_file, "certificate, PEM");
   app.add_option("--tls-key", options.tls_key_file, "private key, PEM");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : lorry::ExitStatusOf(lorry::ErrorCode::kUsage);
+  }
   lorry::SetUpLog("lorryd");
   std::signal(SIGPIPE, SIG_IGN);
   const int signals = CatchSignals();
