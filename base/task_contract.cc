@@ -55,7 +55,7 @@ json TaskFile::ToJson() const {
   return {{"schema", kTaskSchema}, {"run", run.str()}, {"attempt", attempt.value()}, {"epoch", epoch.value()}, {"kind", kind},
           {"job", job}, {"attempt_dir", attempt_dir}, {"run_dir", run_dir}, {"cache_dir", cache_dir}, {"socket", socket},
           {"ranks", ranks}, {"lanes", lanes}, {"threads_per_lane", threads_per_lane}, {"inputs", inputs},
-          {"resume_from", resume_from}, {"shards", shards}};
+          {"model_created_ms", model_created.millis()}, {"resume_from", resume_from}, {"shards", shards}};
 }
 
 Result<TaskFile> TaskFile::FromJson(const json& value) {
@@ -78,6 +78,7 @@ Result<TaskFile> TaskFile::FromJson(const json& value) {
     for (const auto& [name, path] : value.at("inputs").items()) {
       if (path.is_string()) task.inputs[name] = path.get<std::string>();
     }
+    task.model_created = Instant(value.value("model_created_ms", int64_t{0}));
     task.resume_from = value.value("resume_from", json()).is_string() ? value["resume_from"].get<std::string>() : "";
     task.shards = value.value("shards", json::array());
   } catch (const json::exception& e) {

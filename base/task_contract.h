@@ -16,6 +16,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/units.h"
 
 namespace lorry {
 
@@ -50,6 +51,7 @@ struct TaskFile {
   int lanes = 1;             // of the whole job
   int threads_per_lane = 1;
   std::map<std::string, std::string> inputs;  // base_model, adapter, train, validation, input -> path
+  Instant model_created;                      // of the version that answers: adapter, else model; 0: it came as a directory
   std::string resume_from;                    // empty: from the start
   nlohmann::json shards;                      // batch: what earlier attempts wrote and lorryd committed
 

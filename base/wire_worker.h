@@ -90,7 +90,8 @@ struct Grant {
   std::vector<CheckpointRef> checkpoints;  // committed, newest first; resume from the first that is whole
   uint64_t array = 0;           // elements of a `kind: command` array; 0: not an array
   uint64_t committed_rows = 0;  // of a batch run; ListRows has them
-  LORRY_WIRE_FIELDS(attempt, kind, name, project, job_json, devices, inputs, checkpoints, array, committed_rows)
+  Instant model_created;        // the version's that answers: adapter, else model; 0: it came as a directory
+  LORRY_WIRE_FIELDS(attempt, kind, name, project, job_json, devices, inputs, checkpoints, array, committed_rows, model_created)
 };
 
 enum class StopMode : uint8_t { kCheckpoint, kNow };

@@ -34,7 +34,7 @@ void TellError(TaskChannel& channel, const Error& error) {
                 {"file", error.file}, {"line", error.line}, {"key", error.key}});
 }
 
-RowDefaults DefaultsOf(const BatchSpec& spec) {
+RowDefaults DefaultsOf(const TaskFile& task, const BatchSpec& spec) {
   RowDefaults defaults;
   defaults.sampling.max_tokens = spec.sampling.max_tokens;
   defaults.sampling.temperature = spec.sampling.temperature;
@@ -53,6 +53,7 @@ RowDefaults DefaultsOf(const BatchSpec& spec) {
   const bool by_path = IsDirectoryReference(spec.model) || (spec.adapter && IsDirectoryReference(*spec.adapter));
   if (by_path) defaults.model_names.clear();
   defaults.model = spec.adapter.value_or(spec.model);
+  defaults.created = task.model_created.millis() / 1000;
   return defaults;
 }
 
@@ -81,7 +82,7 @@ Result<ShardIndex> EarlierRows(const TaskFile& task) {
 class BatchTask {
  public:
   BatchTask(const TaskFile& task, const BatchSpec& spec, TaskChannel& channel, int rank)
-      : task_(task), spec_(spec), channel_(channel), rank_(rank), defaults_(DefaultsOf(spec)) {}
+      : task_(task), spec_(spec), channel_(channel), rank_(rank), defaults_(DefaultsOf(task, spec)) {}
 
   Status Run(const std::string& title);
 

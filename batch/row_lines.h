@@ -26,7 +26,7 @@ struct RowDefaults {
   // Names by which an OpenAI row may call the job's model or adapter; empty: any name is taken.
   std::vector<std::string> model_names;
   std::string model;    // stands in OpenAI answers whose row named none
-  int64_t created = 0;  // the model version's own time, seconds since 1970
+  int64_t created = 0;  // of the version that answers (adapter, else model), seconds since 1970; 0: a directory
 };
 
 // The row with its tokens and its own sampling. An error is the row's: its `key` is one of the codes above.

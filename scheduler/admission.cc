@@ -70,12 +70,14 @@ Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, R
     if (FindInput(spec->inputs, name) == nullptr) return SpecError(key, fmt::format("the input \"{}\" was not sent", name));
   }
   for (const Reference& reference : ReferencesOf(job)) {
+    spec->model_created = Instant();  // the last reference decides: the adapter's, where there is one
     if (FindInput(spec->inputs, reference.input) != nullptr) continue;
     if (IsDirectoryReference(reference.text)) return SpecError(reference.key, fmt::format("the directory {} was not sent", reference.text));
     if (registry == nullptr) return SpecError(reference.key, fmt::format("{} is a registry name, and this scheduler has no registry", reference.text));
     auto resolved = registry->Resolve(db, reference.text);
     if (!resolved.ok()) return SpecError(reference.key, resolved.error().message, resolved.error().hint);
     if (reference.input == "base_model") spec->model = resolved->reference;
+    spec->model_created = resolved->created;
     spec->inputs.push_back(wire::Input{reference.input, true, std::move(resolved->files)});
   }
   return OkStatus();

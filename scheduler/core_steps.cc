@@ -94,7 +94,7 @@ void Core::SayGrant(Attempt* attempt, Instant now) {
   const Run& run = state_.runs.at(attempt->ref.run);
   attempt->last_said = now;
   wire::Grant grant{attempt->ref, run.spec.kind, run.spec.name, run.spec.project.str(), run.spec.job_json, attempt->devices,
-                    run.spec.inputs, run.checkpoints, run.spec.array, run.spec.array > 0 ? 0 : run.book.done()};
+                    run.spec.inputs, run.checkpoints, run.spec.array, run.spec.array > 0 ? 0 : run.book.done(), run.spec.model_created};
   Say(attempt->worker, std::move(grant));
 }
 

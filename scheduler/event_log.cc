@@ -25,8 +25,9 @@ struct FixedPart {
   int64_t max_duration_ms = 0;
   int64_t expires_after_ms = 0;
   wire::StopMode on_exceed = wire::StopMode::kCheckpoint;
+  Instant model_created;
   LORRY_WIRE_FIELDS(inputs, after, gpu, device_kind, min_memory, devices, elastic, max_attempts, row_max_attempts, array, max_duration_ms,
-                    expires_after_ms, on_exceed)
+                    expires_after_ms, on_exceed, model_created)
 };
 struct MovingPart {
   wire::ErrorDetail error;
@@ -85,7 +86,7 @@ Digest ChainHash(const Digest& previous, Sequence seq, Instant at, const Event& 
 Status StoreRun(Database& db, const Run& run) {
   const RunSpec& s = run.spec;
   const FixedPart fixed{s.inputs, s.after, s.needs.gpu, s.needs.kind, s.needs.min_memory, s.needs.count, s.needs.elastic, s.max_attempts,
-                        s.row_max_attempts, s.array, s.max_duration.count(), s.expires_after.count(), s.on_exceed};
+                        s.row_max_attempts, s.array, s.max_duration.count(), s.expires_after.count(), s.on_exceed, s.model_created};
   const MovingPart moving{run.error, static_cast<uint8_t>(run.wish), run.why, run.ran.count(), run.counted, run.fruitless, run.last_reason,
                           run.not_before, run.checkpoints, run.book.total(), run.book.total() > 0 ? run.book.done() : run.done,
                           run.book.total() > 0 ? run.book.total() : run.total, run.outputs, run.failed_elements};
@@ -163,6 +164,7 @@ Result<Run> RunFromRow(const Rows& rows) {
   s.max_duration = Millis(f.max_duration_ms);
   s.expires_after = Millis(f.expires_after_ms);
   s.on_exceed = f.on_exceed;
+  s.model_created = f.model_created;
   LORRY_ASSIGN_OR_RETURN(MovingPart m, FromBlob<MovingPart>(rows.Text(19), s.id.str()));
   run.error = std::move(m.error);
   run.wish = static_cast<Wish>(m.wish);

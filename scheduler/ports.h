@@ -20,6 +20,7 @@ namespace lorry {
 struct ResolvedReference {
   std::string reference;  // "org/name@v3"
   Digest digest;          // of the version's manifest
+  Instant created;        // of the version
   std::vector<wire::BlobFile> files;
 };
 

@@ -29,7 +29,7 @@ enum class Wish : uint8_t { kNone, kPause, kCancel, kCancelNow };
 
 struct DeviceNeeds {
   bool gpu = false;
-  std::string kind;         // of GPU, empty: any
+  std::string kind;         // of GPU, or its first words (base/device_kind.h); empty: any
   uint64_t min_memory = 0;  // bytes of each GPU
   uint32_t count = 1;
   bool elastic = false;     // an array: any multiple of `count` up to one per element
@@ -44,6 +44,7 @@ struct RunSpec {
   ProjectName project;
   std::string team;
   std::string model;        // for the books: the base model's name@version
+  Instant model_created;    // the adapter's version, without one the model's; 0: that came as a directory
   std::string kind;
   std::string job_json;     // as resolved
   std::vector<wire::Input> inputs;

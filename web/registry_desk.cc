@@ -57,7 +57,7 @@ class Registry final : public RegistryPort {
 
   Result<ResolvedReference> Resolve(Database& db, const std::string& reference) override {
     LORRY_ASSIGN_OR_RETURN(const VersionEntry version, ResolveReference(db, reference));
-    ResolvedReference resolved{version.Text(), version.digest, {}};
+    ResolvedReference resolved{version.Text(), version.digest, version.manifest.created, {}};
     for (const ManifestFile& file : version.manifest.files) resolved.files.push_back(wire::BlobFile{file.path, file.digest, file.size});
     return resolved;
   }

@@ -118,6 +118,7 @@ Status RankAttempt::WriteTask(std::map<std::string, std::string> inputs) {
   task.lanes = static_cast<int>(job_.resources.Lanes());
   task.threads_per_lane = static_cast<int>(job_.resources.threads_per_lane);
   task.inputs = std::move(inputs);
+  task.model_created = grant_.model_created;
   task.resume_from = ResumeFrom();
   task.shards = shards_;
   LORRY_TRY(MakeDirectories(task.cache_dir));

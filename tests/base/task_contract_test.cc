@@ -26,6 +26,7 @@ TaskFile Example() {
   task.cache_dir = "/c";
   task.lanes = 2;
   task.inputs = {{"train", "/t.jsonl"}};
+  task.model_created = Instant(1'700'000'000'123);
   task.shards = json::array();
   return task;
 }

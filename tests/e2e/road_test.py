@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The road of one job with real daemons and a tiny model: fine-tune, publish, use, download, bill."""
+import datetime
 import hashlib
 import json
 import urllib.request
@@ -46,6 +47,30 @@ resources: {cpus: 2}
 """)
 
 
+def check_created(home):
+    """OpenAI answers carry the time of the version that answers, whenever they are computed; a directory has none."""
+    lines = [{"custom_id": f"c-{i}", "method": "POST", "url": "/v1/completions", "body": {"model": "t/tiny", "prompt": "a thing"}} for i in range(2)]
+    home.write("openai.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    adapter, model = (home.lorry(kind, "show", name)["versions"][0]["created"] for kind, name in (("adapter", "t/thing"), ("model", "t/tiny")))
+    assert adapter > model, (adapter, model)
+    for model_line, version in (("model: t/tiny\nadapter: t/thing@v1", adapter), ("model: t/tiny", model), ("model: ./tiny", None)):
+        job = home.write("openai.yaml", f"""kind: batch
+name: openai
+project: docs
+{model_line}
+input: openai.jsonl
+output: out/
+sampling: {{max_tokens: 2, temperature: 0}}
+resources: {{cpus: 1}}
+""")
+        run = home.submit(job)
+        assert home.wait(run)["state"] == "succeeded", home.run("logs", run).stdout
+        home.lorry("pull", run, "--to", home.path / run)
+        answers = [json.loads(line)["response"]["body"]["created"] for line in next((home.path / run).rglob("output.jsonl")).read_text().splitlines()]
+        expected = int(datetime.datetime.fromisoformat(version.replace("Z", "+00:00")).timestamp()) if version else 0
+        assert answers == [expected] * len(lines), (model_line, answers, expected)
+
+
 def check_download(home, name, expected_files):
     """Bytes over HTTP equal the registry's digests."""
     shown = home.lorry("adapter", "show", name)
@@ -72,6 +97,7 @@ def main():
         home.lorry("pull", batch, "--to", home.path / "pulled")
         outputs = [json.loads(line) for line in next((home.path / "pulled").rglob("output.jsonl")).read_text().splitlines()]
         assert [o["id"] for o in outputs] == [r["id"] for r in rows(20)]
+        check_created(home)
         for run in (tune, batch):
             assert check_run(home, run) > 0
         assert home.lorry("ledger", "verify") is not None

@@ -29,7 +29,7 @@ struct StoredStory : Story {
 TEST_CASE("the state that was stored is the state that is loaded") {
   StoredStory story;
   story.Keep(story.Hello("n1", 2));
-  story.Keep(story.Submit(RunBuilder("r-b").Kind("batch").Priority(70).MaxAttempts(5)));
+  story.Keep(story.Submit(RunBuilder("r-b").Kind("batch").Priority(70).MaxAttempts(5).ModelCreated(Instant(77))));
   story.Keep(story.Submit(RunBuilder("r-2").Cpus(2).After("r-b")));
   const wire::AttemptRef ref = story.attempt("r-b").ref;
   story.Keep(story.Step(story.core.OnRowsWanted(WorkerId("n1"), 1, {ref, 4, 10, {}}, story.now)));
@@ -44,6 +44,7 @@ TEST_CASE("the state that was stored is the state that is loaded") {
   const Run& run = loaded.runs.at(RunId("r-b"));
   CHECK(run.spec.priority == 70);
   CHECK(run.spec.max_attempts == 5);
+  CHECK(run.spec.model_created == Instant(77));
   CHECK(run.wish == Wish::kPause);
   CHECK(run.book.total() == 10);
   CHECK(run.book.done() == 1);

@@ -23,6 +23,7 @@ class RunBuilder {
   RunBuilder& MaxAttempts(uint32_t n) { spec_.max_attempts = n; return *this; }
   RunBuilder& MaxDuration(Millis d) { spec_.max_duration = d; return *this; }
   RunBuilder& ExpiresAfter(Millis d) { spec_.expires_after = d; return *this; }
+  RunBuilder& ModelCreated(Instant at) { spec_.model_created = at; return *this; }
   RunSpec Build() const { return spec_; }
 
  private:
