@@ -30,7 +30,7 @@ DeviceMillis Scaled(const EstimateRequest& request, double factor) {
 }  // namespace
 
 Result<Estimate> MakeEstimate(const EstimateRequest& request, const PriceBook& prices, Instant now) {
-  const PriceRow* price = prices.PriceAt(request.device_kind, request.pricing_category, now, now);
+  const PriceRow* price = prices.DearestPriceAt(request.device_kind, request.pricing_category, now, now);
   if (price == nullptr) {
     return MakeError(ErrorCode::kNotFound, fmt::format("the price book has no {} price for {}", request.pricing_category, request.device_kind),
                      "add it to prices.yaml");

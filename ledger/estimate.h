@@ -18,7 +18,7 @@
 namespace lorry {
 
 struct EstimateRequest {
-  std::string device_kind;
+  std::string device_kind;                 // as the job asks for it (base/device_kind.h)
   std::string pricing_category{kStandardPricing};
   int devices = 1;
   Millis wall;                             // the model's expectation for the whole run, one device as long as the other

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/device_kind.h"
+
 namespace lorry {
 namespace {
 
@@ -82,6 +84,15 @@ const PriceRow* PriceBook::PriceAt(std::string_view device_kind, std::string_vie
     }
   }
   return nullptr;
+}
+
+const PriceRow* PriceBook::DearestPriceAt(std::string_view asked, std::string_view category, Instant at, Instant known_at) const {
+  const PriceRow* dearest = nullptr;
+  for (const PriceRow& row : rows_) {
+    if (!NamesDeviceKind(asked, row.device_kind) || PriceAt(row.device_kind, category, at, known_at) != &row) continue;
+    if (dearest == nullptr || row.unit_price > dearest->unit_price) dearest = &row;
+  }
+  return dearest;
 }
 
 Instant PriceBook::NextChange(std::string_view device_kind, std::string_view category, Instant after, Instant until,

@@ -50,6 +50,10 @@ class PriceBook {
   // The row that decides at `at`, as known at `known_at`; null where there is none. Valid until the next Append.
   const PriceRow* PriceAt(std::string_view device_kind, std::string_view category, Instant at, Instant known_at) const;
 
+  // The row to quote a job by that asked for `asked` (base/device_kind.h): of the kinds that it names the dearest one's, so that
+  // the quote is not below the bill; null where none of them has a price.
+  const PriceRow* DearestPriceAt(std::string_view asked, std::string_view category, Instant at, Instant known_at) const;
+
   // The first instant in (after, until) at which another row decides than at `after`; `until` where there is none.
   Instant NextChange(std::string_view device_kind, std::string_view category, Instant after, Instant until,
                      Instant known_at) const;

@@ -4,12 +4,14 @@
 
 #include <fmt/format.h>
 
+#include "base/device_kind.h"
+
 namespace lorry {
 namespace {
 
 bool Suits(const wire::Device& device, const DeviceNeeds& needs) {
   if (!device.fault.empty() || device.gpu != needs.gpu) return false;
-  return !needs.gpu || ((needs.kind.empty() || needs.kind == device.kind) && device.memory >= needs.min_memory);
+  return !needs.gpu || ((needs.kind.empty() || NamesDeviceKind(needs.kind, device.kind)) && device.memory >= needs.min_memory);
 }
 
 std::vector<DeviceId> SuitableDevices(const Worker& worker, const DeviceNeeds& needs, bool free_only) {

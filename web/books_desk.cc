@@ -50,13 +50,13 @@ class Books final : public BooksPort {
     const std::string kind = run.needs.gpu ? run.needs.kind : "cpu";
     if (kind.empty()) return json{{"devices", run.needs.count}}.dump();
     LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
-    const PriceRow* row = prices.PriceAt(kind, kStandardPricing, now, now);
+    const PriceRow* row = prices.DearestPriceAt(kind, kStandardPricing, now, now);
     if (row == nullptr) {
       Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind), "add it to prices.yaml in the home and run lorry up again");
       error.key = "resources";
       return error;
     }
-    return json{{"devices", run.needs.count}, {"device_kind", kind}, {"usd_per_hour", ToString(row->unit_price)}, {"price_id", row->id.value()}}.dump();
+    return json{{"devices", run.needs.count}, {"device_kind", row->device_kind}, {"usd_per_hour", ToString(row->unit_price)}, {"price_id", row->id.value()}}.dump();
   }
 
   Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {

@@ -54,6 +54,21 @@ TEST_CASE("reading a price file again adds nothing, an edited one adds what it s
   CHECK(book.PriceAt("cpu", kStandardPricing, Instant(150), Instant(4))->unit_price == *ParseUnitPrice("0.06"));
 }
 
+TEST_CASE("a job is quoted by the dearest price that holds of the kinds it names") {
+  PriceBook book;
+  REQUIRE(book.Append(Row("H100-PCIe", "1.99", 0, std::nullopt, 1)).ok());
+  REQUIRE(book.Append(Row("H100-80GB-HBM3", "9", 0, 50, 1)).ok());
+  REQUIRE(book.Append(Row("H100-80GB-HBM3", "2.99", 50, std::nullopt, 1)).ok());
+  REQUIRE(book.Append(Row("H1000", "99", 0, std::nullopt, 1)).ok());
+  // asked | row
+  const std::vector<std::pair<const char*, uint64_t>> cases = {{"H100", 3}, {"H100-PCIe", 1}, {"H100-80GB", 3}, {"H100-80", 0}, {"H", 0}, {"H1000", 4}, {"h100", 0}};
+  for (const auto& [asked, id] : cases) {
+    CAPTURE(asked);
+    const PriceRow* row = book.DearestPriceAt(asked, kStandardPricing, Instant(60), Instant(9));
+    CHECK((row != nullptr ? row->id.value() : 0) == id);
+  }
+}
+
 TEST_CASE("rows that cannot be are refused") {
   PriceBook book;
   CHECK(book.Append(Row("", "0.05", 0)).error().code == ErrorCode::kSpec);

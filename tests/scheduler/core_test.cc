@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
+
 #include "scheduler/client_desk.h"
 #include "scheduler/placement.h"
 #include "tests/scheduler/scheduler_story.h"
@@ -54,6 +56,19 @@ TEST_CASE("placement") {
     story.Submit(run);
     INFO(row.what);
     CHECK(story.PlaceOf("r-1") == row.placed);
+  }
+}
+
+TEST_CASE("a GPU's kind may be named by its first words") {
+  // asked | the worker's | placed
+  const std::vector<std::array<const char*, 3>> rows = {{"H100", "H100-80GB-HBM3", "n1:1"}, {"H100-80GB-HBM3", "H100-80GB-HBM3", "n1:1"},
+                                                        {"H100-80GB-HBM3", "H100-PCIe", "queued"}, {"H10", "H100-PCIe", "queued"}};
+  for (const auto& [asked, kind, placed] : rows) {
+    CAPTURE(asked, kind);
+    Story story;
+    story.Step(story.core.OnHello({WorkerId("n1"), "1", "test", "n1", "", {{DeviceId("gpu-1"), kind, true, 1, "", ""}}, {}}, story.now));
+    story.Submit(RunBuilder("r-1").Gpus(1, asked));
+    CHECK(story.PlaceOf("r-1") == placed);
   }
 }
 
