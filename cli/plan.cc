@@ -10,7 +10,6 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "cli/answer_fields.h"
-#include "cli/default_prices.h"
 #include "cli/input_checks.h"
 #include "cli/machine_rates.h"
 #include "cli/price_rows.h"
@@ -46,7 +45,7 @@ std::optional<Millis> WallTime(const JobSpec& job, const WorkEstimate& work, con
 
 Result<PriceBook> BookOfHome(const std::string& home) {
   const std::string path = home + "/prices.yaml";
-  Result<std::vector<ListedPrice>> prices = FileExists(path) ? LoadPriceList(path) : ParsePriceList(kDefaultPrices, "prices.yaml");
+  Result<std::vector<ListedPrice>> prices = FileExists(path) ? LoadPriceList(path) : ParsePriceList(DefaultPriceList(), "prices.yaml");
   if (!prices.ok()) return prices.error();
   PriceBook book;
   LORRY_TRY(book.AppendNews(PriceRowsOf(*prices), SystemClock().Now()));

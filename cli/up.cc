@@ -18,7 +18,6 @@
 #include "base/process.h"
 #include "base/text.h"
 #include "base/transport/keys.h"
-#include "cli/default_prices.h"
 #include "cli/home_state.h"
 #include "cli/machine_rates.h"
 #include "cli/supervisor.h"
@@ -97,11 +96,10 @@ Result<UpPlan> MakeUpPlan(const std::string& home, const UpOptions& options) {
   return plan;
 }
 
-// The home's folders, keys and price list, as far as they are not there.
+// The home's folders, keys and rates, as far as they are not there.
 Status PrepareHome(const std::string& home) {
   for (const char* folder : {"", "/logs", "/cache", "/runs"}) LORRY_TRY(MakeDirectories(home + folder, 0700));
   LORRY_TRY(MakeHomeKeys(home));
-  if (!FileExists(home + "/prices.yaml")) LORRY_TRY(WriteFileAtomically(home + "/prices.yaml", kDefaultPrices));
   if (!ReadMachineRates(home)) LORRY_TRY(WriteMachineRates(home, MeasureMachineRates()));
   return OkStatus();
 }

@@ -33,4 +33,7 @@ struct ListedPrice {
 Result<std::vector<ListedPrice>> ParsePriceList(std::string_view text, const std::string& file);
 Result<std::vector<ListedPrice>> LoadPriceList(const std::string& path);
 
+// The text of the list that a new home begins with: configs/prices.yaml as it was when this program was built.
+std::string_view DefaultPriceList();
+
 }  // namespace lorry

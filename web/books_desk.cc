@@ -160,7 +160,12 @@ void AddBooksQueries(QueryTable* table) {
 
 Result<int> TakePrices(Scheduler& scheduler) {
   const std::string path = scheduler.home() + "/prices.yaml";
-  if (!FileExists(path)) return 0;
+  if (!FileExists(path)) {
+    LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply, scheduler.Call<wire::JsonReply>(wire::Query{"price.history", "{}", ""}));
+    LORRY_ASSIGN_OR_RETURN(const json known, ParseJson(reply.json));
+    if (!known.at("prices").empty()) return 0;
+    LORRY_TRY(WriteFileAtomically(path, DefaultPriceList()));
+  }
   LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
   const json wish{{"text", text}, {"file", path}};
   LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply, scheduler.Call<wire::JsonReply>(wire::Query{"price.record", wish.dump(), ""}));

@@ -15,8 +15,8 @@ namespace lorry {
 std::unique_ptr<BooksPort> MakeBooksPort();
 void AddBooksQueries(QueryTable* table);
 
-// Takes the rows of HOME/prices.yaml that the price book does not say yet; how many they were. A home without the file has the
-// prices that it has. Errors: kSpec with the file's lines.
+// Takes the rows of HOME/prices.yaml that the price book does not say yet; how many they were. A new home gets the default list;
+// one whose file was taken away keeps the prices that it has. Errors: kSpec with the file's lines.
 Result<int> TakePrices(Scheduler& scheduler);
 
 }  // namespace lorry

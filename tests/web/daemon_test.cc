@@ -151,6 +151,25 @@ TEST_CASE("the home's policy.yaml is read, and one with a fault ends the start")
   }
 }
 
+TEST_CASE("a new home has the default prices, and one whose file was taken away keeps what is on the books") {
+  TempDirectory home;
+  DaemonOptions options;
+  options.home = home.path();
+  options.http_port = options.client_port = options.worker_port = 0;
+  const auto start = [&] {
+    auto daemon = Daemon::Start(options);
+    if (!daemon.ok()) FAIL(daemon.error().Format());
+    auto answer = (*daemon)->scheduler().Call<wire::JsonReply>(wire::Query{"price.history", "{}", ""});
+    REQUIRE(answer.ok());
+    return json::parse(answer->json)["prices"];
+  };
+  const json prices = start();
+  CHECK(prices.at(0)["device"] == "cpu");
+  REQUIRE(RemoveTree(home.path() + "/prices.yaml").ok());
+  CHECK(start() == prices);
+  CHECK_FALSE(FileExists(home.path() + "/prices.yaml"));
+}
+
 TEST_CASE("beyond loopback lorryd asks for TLS and a token") {
   TempDirectory home;
   DaemonOptions options;
