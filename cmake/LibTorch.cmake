@@ -26,10 +26,9 @@ target_include_directories(lorry_torch_fmt SYSTEM PRIVATE ${torch_root}/include)
 
 add_library(lorry_torch INTERFACE)
 target_include_directories(lorry_torch SYSTEM INTERFACE ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
-target_link_directories(lorry_torch INTERFACE ${torch_root}/lib)
 # The wheel's own libgomp, not the compiler's: a process has one OpenMP runtime, and it is the one that libtorch_cpu loads.
-target_link_libraries(lorry_torch INTERFACE lorry_torch_fmt torch_cpu c10 ${torch_root}/lib/libgomp.so.1)
-target_link_options(lorry_torch INTERFACE "-Wl,-rpath,${torch_root}/lib")
+target_link_libraries(lorry_torch INTERFACE lorry_torch_fmt
+  ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so ${torch_root}/lib/libgomp.so.1)
 target_compile_options(lorry_torch INTERFACE -Wno-unused-parameter -Wno-unknown-pragmas)
 
 add_library(lorry_torch_pch_holder STATIC ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cc)
@@ -47,6 +46,24 @@ function(lorry_use_torch target)
   endif()
   target_compile_options(${target} PRIVATE -fopenmp)
   target_precompile_headers(${target} REUSE_FROM lorry_torch_pch_holder)
+endfunction()
+
+# What is installed brings its LibTorch along (450 MB; with CUDA 4 GB): a service cannot read what lies in somebody's home. The folders
+# are those of the wheels, whose libraries look for each other there.
+set(installed_torch lib/lorry)
+if(LORRY_CUDA)
+  install(DIRECTORY ${torch_root}/lib DESTINATION ${installed_torch}/torch FILES_MATCHING PATTERN "*.so*")
+  install(DIRECTORY ${LORRY_LIBTORCH}/nvidia DESTINATION ${installed_torch} FILES_MATCHING PATTERN "*.so*")
+else()
+  install(FILES ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so ${torch_root}/lib/libgomp.so.1 DESTINATION ${installed_torch}/torch/lib)
+  install(FILES ${LORRY_LIBTORCH}/nvidia/cu13/lib/libcudart.so.13 ${LORRY_LIBTORCH}/nvidia/cu13/lib/libcupti.so.13 DESTINATION ${installed_torch}/nvidia/cu13/lib)
+endif()
+install(DIRECTORY ${LORRY_LIBTORCH}/torch-2.11.0.dist-info/licenses/ DESTINATION share/doc/lorry/libtorch)
+
+# lorry_find_installed_torch(PROGRAM): where the installed program looks for it.
+function(lorry_find_installed_torch program)
+  set(root "$ORIGIN/../${installed_torch}")
+  set_target_properties(${program} PROPERTIES INSTALL_RPATH "${root}/torch/lib;${root}/nvidia/nccl/lib;${root}/nvidia/cu13/lib")
 endfunction()
 
 if(LORRY_CUDA OR LORRY_TESTS)
