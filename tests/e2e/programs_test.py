@@ -7,7 +7,8 @@ from home import BIN
 # program | words | status | what the answer holds
 CASES = [(program, [flag], 0, holds) for program in ("lorry", "lorryd", "lorry-worker", "lorry-train", "lorry-batch")
          for flag, holds in (("--version", f"{program} "), ("--help", "Example: "))]
-CASES += [(program, ["--no-such-option"], 2, "no-such-option") for program in ("lorry", "lorryd", "lorry-worker", "lorry-train", "lorry-batch")]
+CASES += [(program, [*needed, "--no-such-option"], 2, "no-such-option")
+          for program, *needed in (["lorry", "ps"], ["lorryd", "--home", "/nowhere"], ["lorry-worker"], ["lorry-train", "--task", "/nowhere"], ["lorry-batch"])]
 CASES += [
     ("lorryd", [], 2, "--home is required"),
     ("lorryd", ["--home", "/nowhere", "--port", "65536"], 2, "--port"),
@@ -19,7 +20,7 @@ CASES += [
     ("lorry-batch", ["generate", "--model", "/nowhere", "--dtype", "int8"], 2, "--dtype"),
     ("lorry", [], 2, "subcommand"),
     ("lorry", ["plam"], 2, 'did you mean "plan"?'),
-    ("lorry", ["submit"], 2, "JOB.yaml"),
+    ("lorry", ["submit"], 2, "job is required"),
 ]
 
 
