@@ -152,6 +152,7 @@ Status BatchTask::Prepare() {
   LORRY_ASSIGN_OR_RETURN(cursor_, RowCursor::Open(input("input"), spec_.prompt.value_or("")));
   LORRY_ASSIGN_OR_RETURN(total_, cursor_->Count());
   LORRY_ASSIGN_OR_RETURN(earlier_, EarlierRows(task_));
+  SetLaneThreads(task_.threads_per_lane);  // merging an adapter is a product too: with the threads that the job names
   LORRY_ASSIGN_OR_RETURN(model_, LoadModel({.directory = input("base_model"), .adapter = input("adapter")}));
   if (model_->dtype == "float32") {
     channel_.Send({{"t", "log"}, {"level", "info"}, {"text", "this CPU has no AVX-512 BF16: computing in float32"}});

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -176,6 +177,25 @@ Status RunGenerate(const CommandOptions& options) {
   return OkStatus();
 }
 
+namespace {
+
+// {"ids": [...]} or {"text": "..."}.
+Result<std::vector<TokenId>> IdsOf(const json& input, const Tokenizer& tokenizer, const std::string& file, int64_t line) {
+  const Error fault{ErrorCode::kData, "{\"ids\": [...]} or {\"text\": \"...\"} is expected", "", file, static_cast<int>(line), 0, ""};
+  if (!input.is_object()) return fault;
+  if (const auto text = input.find("text"); text != input.end() && text->is_string()) return tokenizer.Encode(text->get<std::string>(), true);
+  const auto list = input.find("ids");
+  if (list == input.end() || !list->is_array()) return fault;
+  std::vector<TokenId> ids;
+  for (const json& id : *list) {
+    if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max()) return fault;
+    ids.push_back(id.get<TokenId>());
+  }
+  return ids;
+}
+
+}  // namespace
+
 Status RunLogits(const CommandOptions& options) {
   LORRY_ASSIGN_OR_RETURN(LineReader lines, LineReader::Open(options.data));
   LORRY_ASSIGN_OR_RETURN(const LoadedModel model, Load(options));
@@ -186,12 +206,7 @@ Status RunLogits(const CommandOptions& options) {
     LORRY_ASSIGN_OR_RETURN(const auto line, lines.Next());
     if (!line) break;
     LORRY_ASSIGN_OR_RETURN(const json input, ParseJson(line->text));
-    std::vector<TokenId> ids;
-    if (input.contains("ids")) {
-      ids = input["ids"].get<std::vector<TokenId>>();
-    } else {
-      LORRY_ASSIGN_OR_RETURN(ids, model.tokenizer.Encode(input.value("text", ""), true));
-    }
+    LORRY_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, IdsOf(input, model.tokenizer, lines.name(), line->number));
     LORRY_TRY(ForEachPosition(*lane, ids, [&](int64_t, LogitsRow logits) { return out.Write(std::as_bytes(logits)); }));
     document["rows"].push_back(ids.size());
   }

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <new>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace lorry {
 namespace {
@@ -40,6 +44,16 @@ Engine::~Engine() = default;
 // The loop: let rows in, compute one step of all that are inside, hand over those that have finished. It waits for the
 // feed only when nothing is inside.
 Status Engine::Run(RowFeed& feed, const Sink& sink) {
+  try {
+    return ComputeAll(feed, sink);
+  } catch (const std::bad_alloc&) {
+    return MakeError(ErrorCode::kOutOfMemory, "out of memory", "lower sampling.max_tokens, or take shorter rows");
+  } catch (const std::exception& e) {
+    return MakeError(ErrorCode::kInternal, e.what());
+  }
+}
+
+Status Engine::ComputeAll(RowFeed& feed, const Sink& sink) {
   while (true) {
     Admit(feed, sink);
     if (active_.empty()) {
@@ -82,7 +96,14 @@ bool Engine::Enter(EngineRow& row, const Sink& sink) {
     sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
     return true;
   }
-  const int64_t capacity = std::min(prompt + row.sampling.max_tokens, model_.max_positions());
+  if (const auto strange = std::find_if(row.prompt.begin(), row.prompt.end(), [this](TokenId id) { return id < 0 || id >= model_.vocab_size(); });
+      strange != row.prompt.end()) {
+    Error error = MakeError(ErrorCode::kData, fmt::format("the prompt has token {}; the model's vocabulary ends at {}", *strange, model_.vocab_size() - 1));
+    error.key = "token_out_of_vocabulary";
+    sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
+    return true;
+  }
+  const int64_t capacity = prompt + std::min(row.sampling.max_tokens, model_.max_positions() - prompt);
   const int64_t bytes = capacity * model_.BytesPerToken();
   if (!active_.empty() && memory_used_ + bytes > options_.memory_bytes) return false;
   if (options_.shared_prefixes > 0) {

@@ -55,13 +55,14 @@ class Engine {
   ~Engine();
 
   // Computes rows until the feed is closed and empty. Each row comes to `sink` once, in the order of finishing. An error
-  // is the model's: rows that were inside are lost to this engine.
+  // is the model's, or kOutOfMemory: rows that were inside are lost to this engine. Throws nothing.
   Status Run(RowFeed& feed, const Sink& sink);
 
   const EngineCounters& counters() const { return counters_; }
 
  private:
   struct ActiveRow;
+  Status ComputeAll(RowFeed& feed, const Sink& sink);
   void Admit(RowFeed& feed, const Sink& sink);
   bool Enter(EngineRow& row, const Sink& sink);
   std::vector<SequencePiece> PlanStep();

@@ -81,6 +81,10 @@ class InputCheck {
       Fail(key, directory.error());
       return std::nullopt;
     }
+    if (const Status runnable = CheckRunnable(directory->config(), model->path + "/config.json"); !runnable.ok()) {
+      Fail(key, runnable.error());
+      return std::nullopt;
+    }
     checked_.facts.model = directory->config();
     checked_.facts.model_bytes = directory->WeightBytes();
     return model;

@@ -54,6 +54,11 @@ void RefuseUnbuilt(ReadContext& context, const std::string& key, const std::stri
 void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
   CheckDataset(job, context);
   if (job.adapter.dropout > 0) RefuseUnbuilt(context, "adapter.dropout", "only 0 is carried out");
+  if (job.adapter.init_from) {
+    for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora"}) {
+      if (context.Given(key)) context.FailAt(key, "comes from adapter.init_from", "leave it out");
+    }
+  }
   TrainingSpec& training = job.training;
   if (!context.Given("training.epochs") && !context.Given("training.max_steps")) {
     context.FailAt("training", "neither epochs nor max_steps is given", "one of them must be there");

@@ -36,7 +36,7 @@ template <class V>
 void Describe(V& v, AdapterSpec& adapter) {
   v.Field("init_from", adapter.init_from, {.form = TextForm::kPath});
   v.Field("type", adapter.type);
-  v.Field("r", adapter.r, {.min = 1, .max = 1024});
+  v.Field("r", adapter.r, {.min = 1, .max = 512});
   v.Field("alpha", adapter.alpha, {.min = 0, .max = 65536, .above = true});
   v.Field("dropout", adapter.dropout, {.min = 0, .max = 1, .below = true});
   v.Field("target_modules", adapter.target_modules, {.min_items = 1, .lone_word = "all-linear"});

@@ -74,12 +74,14 @@ Status ReadNames(const json& config, const std::string& file, const char* key, s
   return OkStatus();
 }
 
+// Of overlapping patterns the first counts, so their order in the file matters.
 template <class T>
-Status ReadPattern(const json& config, const std::string& file, const char* key, std::vector<std::pair<std::string, T>>& pattern) {
+Status ReadPattern(const nlohmann::ordered_json& config, const std::string& file, const char* key, std::vector<std::pair<std::string, T>>& pattern) {
   if (!config.contains(key) || config[key].is_null()) return OkStatus();
   if (!config[key].is_object()) return InFile(ErrorCode::kData, file, key, "is not an object of name and number");
   for (const auto& [name, value] : config[key].items()) {
-    if (!value.is_number()) return InFile(ErrorCode::kData, file, key, fmt::format("\"{}\" is not a number", name));
+    const bool fits = std::is_floating_point_v<T> ? value.is_number() : value.is_number_integer();
+    if (!fits) return InFile(ErrorCode::kData, file, key, fmt::format("\"{}\" is not a {}", name, std::is_floating_point_v<T> ? "number" : "whole number"));
     pattern.emplace_back(name, value.template get<T>());
   }
   return OkStatus();
@@ -105,7 +107,7 @@ Status ReadLayers(const json& config, const std::string& file, std::vector<int64
   return OkStatus();
 }
 
-Result<AdapterConfig> ParseConfig(const json& config, const std::string& file) {
+Result<AdapterConfig> ParseConfig(const json& config, const nlohmann::ordered_json& in_order, const std::string& file) {
   if (!config.is_object()) return InFile(ErrorCode::kData, file, "", "is not a JSON object");
   LORRY_TRY(RefuseWhatIsNotBuilt(config, file));
   AdapterConfig result;
@@ -119,8 +121,8 @@ Result<AdapterConfig> ParseConfig(const json& config, const std::string& file) {
   LORRY_TRY(ReadNames(config, file, "exclude_modules", result.exclude_modules, result.excludes_are_regex));
   if (result.target_modules.empty()) return InFile(ErrorCode::kData, file, "target_modules", "names no modules");
   LORRY_TRY(ReadLayers(config, file, result.layers_to_transform));
-  LORRY_TRY(ReadPattern(config, file, "rank_pattern", result.rank_pattern));
-  LORRY_TRY(ReadPattern(config, file, "alpha_pattern", result.alpha_pattern));
+  LORRY_TRY(ReadPattern(in_order, file, "rank_pattern", result.rank_pattern));
+  LORRY_TRY(ReadPattern(in_order, file, "alpha_pattern", result.alpha_pattern));
   const json base = config.value("base_model_name_or_path", json());
   if (base.is_string()) result.base_model_name_or_path = base.get<std::string>();
   return result;
@@ -193,7 +195,7 @@ Result<AdapterConfig> ReadPeftAdapterConfig(const std::filesystem::path& directo
     error.file = path;
     return error;
   }
-  return ParseConfig(*parsed, path);
+  return ParseConfig(*parsed, nlohmann::ordered_json::parse(text), path);
 }
 
 Result<Adapter> ReadPeftAdapter(const std::filesystem::path& directory, const ModelConfig& model) {

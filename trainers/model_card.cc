@@ -6,15 +6,15 @@
 
 namespace lorry::trainers {
 
-std::string ModelCard(const TrainingOptions& options, const Dataset& training, const Trainer& trainer) {
+std::string ModelCard(const TrainingOptions& options, const AdapterConfig& adapter, const Dataset& training, const Trainer& trainer) {
   std::string card = fmt::format(
       "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- lorry\n---\n\n"
       "# A LoRA adapter for {}\n\nTrained by Lorry.\n\n| | |\n|---|---|\n",
       options.base_name, options.base_name);
   const auto row = [&](const char* name, const std::string& value) { card += fmt::format("| {} | {} |\n", name, value); };
-  row("rank, alpha", fmt::format("{}, {}", options.r, options.alpha));
+  row("rank, alpha", fmt::format("{}, {}", adapter.r, adapter.alpha));
   std::string modules;
-  for (const std::string& module : options.target_modules) modules += (modules.empty() ? "" : ", ") + module;
+  for (const std::string& module : adapter.target_modules) modules += (modules.empty() ? "" : ", ") + module;
   row("target modules", modules);
   row("data", fmt::format("{}, {} rows; loss on {}", std::filesystem::path(training.file).filename().string(), training.rows(), options.loss_on));
   row("steps", fmt::format("{}", trainer.steps_done()));

@@ -3,11 +3,13 @@
 
 #include <string>
 
+#include "lora/adapter.h"
 #include "trainers/dataset.h"
 #include "trainers/trainer.h"
 
 namespace lorry::trainers {
 
-std::string ModelCard(const TrainingOptions& options, const Dataset& training, const Trainer& trainer);
+// `adapter` is the trained one's, which is not the options' where the run began from an adapter.
+std::string ModelCard(const TrainingOptions& options, const AdapterConfig& adapter, const Dataset& training, const Trainer& trainer);
 
 }  // namespace lorry::trainers

@@ -96,7 +96,9 @@ Status Trainer::Begin() {
 
 Status Trainer::OneStep() {
   const auto start = std::chrono::steady_clock::now();
-  LORRY_ASSIGN_OR_RETURN(const PlannedStep step, plan_.StepAt(state_.cursor));
+  const Result<PlannedStep> planned = plan_.StepAt(state_.cursor);
+  if (!planned.ok()) return InData(planned.error());
+  const PlannedStep& step = *planned;
   at::Tensor gradient;
   LORRY_ASSIGN_OR_RETURN(const LossSum sum, ComputeGradient(step, &gradient));
 
@@ -133,6 +135,12 @@ Result<LossSum> Trainer::ComputeGradient(const PlannedStep& step, at::Tensor* gr
   return AddInOrder(parts_.group, losses);
 }
 
+Error Trainer::InData(Error error) const {
+  error.file = parts_.training.file;
+  error.message = fmt::format("step {}: {}", state_.step + 1, error.message);
+  return error;
+}
+
 Error Trainer::NotANumber(const PlannedStep& step, double loss, double norm) const {
   std::string lines;
   for (const int64_t row : step.rows) lines += fmt::format("{}{}", lines.empty() ? "" : ", ", parts_.training.lines[row]);
@@ -161,6 +169,10 @@ Status Trainer::EvaluateIfDue() {
   if (parts_.held_out == nullptr || !(last || Due(parts_.options.eval_every_steps, state_.step))) return OkStatus();
   LORRY_ASSIGN_OR_RETURN(const EvaluationRecord record,
                          parts_.held_out->Evaluate(parts_.model, parts_.group, parts_.lanes, state_.step));
+  if (!std::isfinite(record.loss)) {
+    return MakeError(ErrorCode::kData, fmt::format("step {}: the held-out loss is {}", state_.step, record.loss),
+                     "lower training.learning_rate; the last checkpoint is kept");
+  }
   new_best_ = state_.best.step == 0 || record.loss < state_.best.loss;
   if (new_best_) {
     state_.best = {record.step, record.loss, 0};

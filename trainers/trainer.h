@@ -66,6 +66,7 @@ class Trainer {
   Status Begin();
   Status OneStep();
   Result<LossSum> ComputeGradient(const PlannedStep& step, at::Tensor* gradient);
+  Error InData(Error error) const;
   Error NotANumber(const PlannedStep& step, double loss, double norm) const;
   Status LogStep(const StepRecord& record, double seconds);
   Status EvaluateIfDue();

@@ -137,7 +137,12 @@ Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& opti
   return adapter;
 }
 
-Result<std::unique_ptr<TrainedModel>> LoadModel(const TaskFile& task, const TrainingOptions& options, const at::Device& device) {
+struct LoadedModel {
+  std::unique_ptr<TrainedModel> model;
+  AdapterConfig adapter;
+};
+
+Result<LoadedModel> LoadModel(const TaskFile& task, const TrainingOptions& options, const at::Device& device) {
   LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
   LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(base_model));
   LORRY_ASSIGN_OR_RETURN(Adapter adapter, InitialAdapter(task, options, directory.config()));
@@ -146,7 +151,8 @@ Result<std::unique_ptr<TrainedModel>> LoadModel(const TaskFile& task, const Trai
   load.device = device;
   LORRY_ASSIGN_OR_RETURN(auto weights, DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load));
   LORRY_ASSIGN_OR_RETURN(auto model, LoraModel::Create(std::move(weights), std::move(adapter)));
-  return TrainLora(std::move(model));
+  AdapterConfig config = model->adapter().config();
+  return LoadedModel{TrainLora(std::move(model)), std::move(config)};
 }
 
 // Rank 0 chooses and reads; all take over the same bytes.
@@ -170,11 +176,11 @@ Status Resume(const TaskFile& task, const RunInputs& inputs, RankGroup& group, P
   return trainer.Restore(state);
 }
 
-Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const TrainedModel& model, const Trainer& trainer, Progress& progress) {
+Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const LoadedModel& loaded, const Trainer& trainer, Progress& progress) {
   const std::string directory = task.attempt_dir + "/adapter";
   LORRY_TRY(MakeDirectories(directory));
-  LORRY_TRY(WriteFileAtomically(directory + "/README.md", ModelCard(inputs.options, inputs.training, trainer)));
-  LORRY_TRY(model.WriteAdapter(directory));
+  LORRY_TRY(WriteFileAtomically(directory + "/README.md", ModelCard(inputs.options, loaded.adapter, inputs.training, trainer)));
+  LORRY_TRY(loaded.model->WriteAdapter(directory));
   progress.Output("adapter", directory);
   progress.Output("trace", trainer.TracePath());
   return OkStatus();
@@ -186,19 +192,19 @@ Result<TrainingEnd> TrainOnRank(const TaskFile& task, const at::Device& device, 
   progress.Facts(inputs.identity, inputs.options);
   const int lanes_of_rank = task.lanes / task.ranks;
   at::set_num_threads(lanes_of_rank * task.threads_per_lane);
-  LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<TrainedModel> model, LoadModel(task, inputs.options, device));
+  LORRY_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(task, inputs.options, device));
 
   Lanes lanes(lanes_of_rank, task.threads_per_lane);
   std::optional<HeldOut> held_out;
   if (inputs.validation) held_out.emplace(*inputs.validation, inputs.options.batches.tokens_per_micro_batch);
   LORRY_TRY(MakeDirectories(task.run_dir));
-  Trainer trainer({.model = *model, .group = group, .lanes = lanes, .progress = progress, .training = inputs.training,
+  Trainer trainer({.model = *loaded.model, .group = group, .lanes = lanes, .progress = progress, .training = inputs.training,
                    .held_out = held_out ? &*held_out : nullptr, .run_dir = task.run_dir, .identity = inputs.identity,
                    .options = inputs.options});
   LORRY_TRY(Resume(task, inputs, group, progress, trainer));
   LORRY_ASSIGN_OR_RETURN(const TrainingEnd end, trainer.Run());
   if (end == TrainingEnd::kFinished && group.rank() == 0) {
-    LORRY_TRY(WriteOutputs(task, inputs, *model, trainer, progress));
+    LORRY_TRY(WriteOutputs(task, inputs, loaded, trainer, progress));
   }
   LORRY_TRY(group.Barrier());
   return end;

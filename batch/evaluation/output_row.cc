@@ -33,7 +33,9 @@ const json* Child(const json& value, const std::string& step) {
 
 std::string OutputRowId(const json& row) {
   for (const char* key : {"custom_id", "id"}) {
-    if (row.is_object() && row.contains(key) && row[key].is_string()) return row[key].get<std::string>();
+    if (!row.is_object() || !row.contains(key)) continue;
+    if (row[key].is_string()) return row[key].get<std::string>();
+    if (row[key].is_number_integer()) return row[key].dump();  // as a batch job names such a row
   }
   return "";
 }

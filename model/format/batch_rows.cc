@@ -15,6 +15,13 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr size_t kMaxId = 256;
+constexpr const char* kChatUrl = "/v1/chat/completions";
+constexpr const char* kCompletionsUrl = "/v1/completions";
+
+std::string UrlOf(const ordered_json& object) {
+  const auto url = object.find("url");
+  return url != object.end() && url->is_string() ? url->get<std::string>() : "";
+}
 
 // A content that is a list of text parts becomes their text, as OpenAI's clients send it.
 Status JoinTextParts(ChatMessage& message, const std::string& key, const std::string& file, int64_t line) {
@@ -85,8 +92,10 @@ void BatchRowReader::ReadRow(BatchRow& row, const std::string& text) {
     return;
   }
   const ordered_json& object = *parsed;
-  Status status = ReadId(row, json(object));
+  // The form first: an answer to a faulty row has the form of its question too.
   const bool openai = object.contains("custom_id") && object.contains("body");
+  if (openai) row.form = UrlOf(object) == kCompletionsUrl ? BatchForm::kOpenAiCompletion : BatchForm::kOpenAiChat;
+  Status status = ReadId(row, json(object));
   if (status.ok()) status = openai ? ReadOpenAi(row, object) : ReadPlain(row, object);
   if (!status.ok()) row.error = status.error();
 }
@@ -122,15 +131,13 @@ Status BatchRowReader::ReadOpenAi(BatchRow& row, const ordered_json& object) {
   if (auto stream = body.find("stream"); stream != body.end() && *stream != false && !stream->is_null()) {
     return RowError(file, row.line, "body.stream", "a batch row cannot be streamed");
   }
-  const std::string url = object.contains("url") && object["url"].is_string() ? object["url"].get<std::string>() : "";
-  if (url == "/v1/chat/completions") {
-    row.form = BatchForm::kOpenAiChat;
+  const std::string url = UrlOf(object);
+  if (url == kChatUrl) {
     if (!body.contains("messages")) return RowError(file, row.line, "body.messages", "is missing");
     return ReadConversation(body, "body.", row, file);
   }
-  row.form = BatchForm::kOpenAiCompletion;
-  if (url != "/v1/completions") {
-    return RowError(file, row.line, "url", fmt::format("\"{}\" is not served", EscapeControl(url)), "/v1/chat/completions and /v1/completions are");
+  if (url != kCompletionsUrl) {
+    return RowError(file, row.line, "url", fmt::format("\"{}\" is not served", EscapeControl(url)), fmt::format("{} and {} are", kChatUrl, kCompletionsUrl));
   }
   if (!body.contains("prompt") || !body["prompt"].is_string()) return RowError(file, row.line, "body.prompt", "text is expected");
   row.prompt = body["prompt"].get<std::string>();

@@ -65,29 +65,36 @@ std::string GgufNameOf(std::string_view name) {
   return result.append(name);
 }
 
-Status CheckNoUnknownTensors(const GgufFile& file, const ModelConfig& config) {
-  std::set<std::string> known;
-  for (const ExpectedTensor& tensor : ExpectedTensors(config)) known.insert(GgufNameOf(tensor.name));
-  for (const GgufTensor& tensor : file.tensors()) {
-    if (known.contains(tensor.name) || IsTable(tensor.name)) continue;
-    Error error = MakeError(ErrorCode::kUnsupported, fmt::format("tensor \"{}\" has no place in a {} model", EscapeControl(tensor.name), config.model_type));
+Status CheckTensors(const GgufFile& file, const ModelConfig& config) {
+  const auto fault = [&file](ErrorCode code, std::string message) {
+    Error error = MakeError(code, std::move(message));
     error.file = file.name();
     return error;
+  };
+  if (config.layers > static_cast<int64_t>(file.tensors().size())) {
+    return fault(ErrorCode::kData, fmt::format("{} tensors for {} layers", file.tensors().size(), config.layers));
+  }
+  std::set<std::string> known;
+  for (const ExpectedTensor& expected : ExpectedTensors(config)) {
+    const std::string name = GgufNameOf(expected.name);
+    const GgufTensor* tensor = file.Find(name);
+    if (tensor == nullptr) return fault(ErrorCode::kData, fmt::format("tensor \"{}\" is missing", name));
+    if (tensor->shape != expected.shape) {
+      return fault(ErrorCode::kData, fmt::format("tensor \"{}\" has shape [{}]; its metadata asks for [{}]", name, fmt::join(tensor->shape, ", "),
+                                                 fmt::join(expected.shape, ", ")));
+    }
+    known.insert(name);
+  }
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (known.contains(tensor.name) || IsTable(tensor.name)) continue;
+    return fault(ErrorCode::kUnsupported, fmt::format("tensor \"{}\" has no place in a {} model", EscapeControl(tensor.name), config.model_type));
   }
   return OkStatus();
 }
 
-Status ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values) {
+void ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values) {
   const std::string name = GgufNameOf(head.name);
   const GgufTensor* tensor = file.Find(name);
-  if (tensor == nullptr || tensor->shape != head.shape) {
-    Error error = MakeError(ErrorCode::kData, tensor == nullptr
-                                                  ? fmt::format("tensor \"{}\" is missing", name)
-                                                  : fmt::format("tensor \"{}\" has shape [{}]; its metadata asks for [{}]", name,
-                                                                fmt::join(tensor->shape, ", "), fmt::join(head.shape, ", ")));
-    error.file = file.name();
-    return error;
-  }
   Dequantize(tensor->type, tensor->bytes, values);
   const bool permuted = config.model_type == "llama" || config.model_type == "mistral";
   const bool query = name.find(".attn_q.") != std::string::npos;
@@ -95,7 +102,6 @@ Status ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const Ten
   if (permuted && (query || key)) {
     RestoreHeadRows(values, query ? config.heads : config.kv_heads, head.shape.size() == 2 ? head.shape[1] : 1);
   }
-  return OkStatus();
 }
 
 }  // namespace lorry

@@ -16,12 +16,14 @@ namespace lorry {
 // "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight". REQUIRES: a name of ExpectedTensors().
 std::string GgufNameOf(std::string_view hugging_face_name);
 
-// kUnsupported, naming it, if the file holds a tensor that a model of this configuration has no place for.
-Status CheckNoUnknownTensors(const GgufFile& file, const ModelConfig& config);
+// That the file holds the tensors of a model of this configuration, each in its shape, and no others: before anything of the
+// sizes that its metadata claims is asked of memory. kData for one that is missing or shaped otherwise, kUnsupported for one that
+// has no place; each is named.
+Status CheckTensors(const GgufFile& file, const ModelConfig& config);
 
 // Fills `values` with the tensor's numbers in Hugging Face's order. For architecture llama, the rows of q and k of each head
 // are taken back from llama.cpp's order (the two halves of the rotary pairs interleaved).
-// REQUIRES: values.size() is the tensor's element count. kData where the tensor is missing or has another shape.
-Status ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values);
+// REQUIRES: CheckTensors() found nothing; values.size() is the tensor's element count.
+void ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values);
 
 }  // namespace lorry

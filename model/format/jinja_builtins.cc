@@ -147,9 +147,11 @@ Result<Value> TextMethod(const std::string& text, std::string_view name, const A
   if (name == "splitlines") return Value::OfList(Lines(text));
   if (name == "isdigit") return Value::Bool(!text.empty() && text.find_first_not_of("0123456789") == std::string::npos);
   if (name == "removeprefix" || name == "removesuffix") {
-    if (!BeginsOrEnds(text, args.Get(0, ""), name == "removeprefix")) return Value::Text(text);
-    size_t n = args.Get(0, "")->IfText()->size();
-    return Value::Text(name == "removeprefix" ? text.substr(n) : text.substr(0, text.size() - n));
+    const Value* with = args.Get(0, "");
+    const std::string* part = with ? with->IfText() : nullptr;
+    if (!part) return Fault(fmt::format("{} takes a text", name));
+    if (!BeginsOrEnds(text, with, name == "removeprefix")) return Value::Text(text);
+    return Value::Text(name == "removeprefix" ? text.substr(part->size()) : text.substr(0, text.size() - part->size()));
   }
   if (name == "find" || name == "count" || name == "index") {
     const std::string* part = TextAt(args, 0, "sub");
@@ -251,8 +253,8 @@ Result<Value> Join(const Value& input, const Args& args, Budget& budget) {
       LORRY_ASSIGN_OR_RETURN(items[i], AttributePath(items[i], *attribute));
     }
     if (i > 0 && separator) out += *separator;
+    LORRY_TRY(budget.Text(out.size() + static_cast<size_t>(items[i].weight()) > Budget::kMaxText ? Budget::kMaxText + 1 : static_cast<size_t>(items[i].weight())));
     out += ToText(items[i]);
-    if (out.size() > Budget::kMaxText) break;
   }
   LORRY_TRY(budget.Text(out.size()));
   return Value::Text(out);
@@ -290,7 +292,7 @@ Result<Value> Unique(const Value& input, const Args& args, Budget& budget) {
   LORRY_ASSIGN_OR_RETURN(List items, ItemsOf(input, budget));
   List out, seen;
   for (const Value& item : items) {
-    LORRY_TRY(budget.Items(seen.size()));
+    LORRY_TRY(budget.Items(seen.size() * static_cast<size_t>(item.weight())));
     LORRY_ASSIGN_OR_RETURN(Value key, SortKey(item, TextAt(args, 1, "attribute"), FlagAt(args, 0, "case_sensitive", false)));
     if (std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return Equal(key, other); })) continue;
     seen.push_back(std::move(key));
@@ -334,6 +336,8 @@ Result<Value> ToNumber(std::string_view name, const Value& input, const Args& ar
   return name == "int" ? Value::Int(0) : Value(Value::State(0.0));
 }
 
+constexpr int64_t kLongestSeparators = 64;
+
 Result<Value> JsonFilter(const Value& input, const Args& args, Budget& budget) {
   if (input.IsUndefined()) return Fault("tojson of an undefined value");
   JsonStyle style;
@@ -343,9 +347,11 @@ Result<Value> JsonFilter(const Value& input, const Args& args, Budget& budget) {
   if (args.positional.size() == 1 && args.positional[0].IfInt()) style.indent = static_cast<int>(std::clamp<int64_t>(*args.positional[0].IfInt(), 0, 64));
   style.sort_keys = FlagAt(args, 3, "sort_keys", false);
   if (const Value* separators = args.Get(2, "separators"); separators && separators->IfList() && separators->IfList()->size() == 2) {
+    if (separators->weight() > kLongestSeparators) return Fault("tojson with separators that are too long");
     style.item_separator = ToText((*separators->IfList())[0]);
     style.key_separator = ToText((*separators->IfList())[1]);
   }
+  LORRY_TRY(budget.Text(static_cast<size_t>(input.weight())));
   LORRY_ASSIGN_OR_RETURN(std::string text, ToJson(input, style));
   LORRY_TRY(budget.Text(text.size()));
   return Value::Text(text);
@@ -425,8 +431,8 @@ Result<Value> CallFilter(std::string_view name, const Value& input, const Argume
       {"upper", Case::kUpper}, {"lower", Case::kLower}, {"title", Case::kTitle}, {"capitalize", Case::kCapitalize}};
   const bool of_text = name == "string" || name == "trim" || name == "replace" || name == "indent" || kCases.count(name) > 0;
   if (!of_text) return ListFilter(name, input, args, budget);
+  LORRY_TRY(budget.Text(static_cast<size_t>(input.weight())));
   const std::string text = ToText(input);
-  LORRY_TRY(budget.Text(text.size()));
   if (auto it = kCases.find(name); it != kCases.end()) return Value::Text(InCase(text, it->second));
   if (name == "trim") return Value::Text(Strip(text, TextAt(args, 0, "chars"), true, true));
   if (name == "replace") return Replace(text, args, budget);

@@ -165,6 +165,7 @@ class Interpreter {
   Status Output(const Statement& s) {
     LORRY_ASSIGN_OR_RETURN(Value value, Eval(*s.value));
     if (options_.strict && value.IsUndefined()) return Fault(fmt::format("'{}' is undefined", value.If<Undefined>()->name));
+    LORRY_TRY(budget_.Text(static_cast<size_t>(value.weight())));
     return Print(ToText(value));
   }
 
@@ -289,6 +290,7 @@ class Interpreter {
     LORRY_TRY(budget_.Step());
     Result<Value> value = EvalOne(e);
     if (value.ok() && value->depth() > kMaxValueDepth) return Fault("lists nested too deep");
+    if (value.ok() && value->weight() > static_cast<int64_t>(Budget::kMaxText)) return Fault("a value of more than 64 MiB");
     return value;
   }
 
@@ -364,13 +366,13 @@ class Interpreter {
     if (e.text == "and" || e.text == "or") return right;
     if (e.text == "+") return Add(left, right, budget_);
     if (e.text != "~") return Arithmetic(e.text, left, right, budget_);
+    LORRY_TRY(budget_.Text(static_cast<size_t>(left.weight() + right.weight())));
     std::string a = ToText(left), b = ToText(right);
-    LORRY_TRY(budget_.Text(a.size() + b.size()));
     return Value::Text(a + b);
   }
 
   Result<bool> Compare(const std::string& op, const Value& a, const Value& b) {
-    if (a.IfText() && b.IfText()) LORRY_TRY(budget_.Text(a.IfText()->size()));
+    LORRY_TRY(budget_.Text(static_cast<size_t>(std::min(a.weight(), b.weight()))));
     if (op == "==") return Equal(a, b);
     if (op == "!=") return !Equal(a, b);
     if (op == "<") return Less(a, b);
@@ -380,7 +382,7 @@ class Interpreter {
       return !less;
     }
     if (const List* list = b.IfList()) LORRY_TRY(budget_.Items(list->size()));
-    if (b.IfText()) LORRY_TRY(budget_.Text(b.IfText()->size()));
+    LORRY_TRY(budget_.Text(static_cast<size_t>(b.weight())));
     LORRY_ASSIGN_OR_RETURN(bool in, Contains(b, a));
     return in == (op == "in");
   }

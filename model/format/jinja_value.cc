@@ -33,24 +33,32 @@ const Value* Arguments::Get(size_t place, std::string_view name) const {
   return named.Find(name);
 }
 
-int Value::DepthOf(const List& list) {
-  int depth = 0;
-  for (const Value& item : list) depth = std::max(depth, item.depth_);
-  return depth + 1;
+int64_t Value::weight() const {
+  const std::string* text = IfText();
+  return text ? 1 + static_cast<int64_t>(text->size()) : weight_;
+}
+
+void Value::Hold(const Value& item) {
+  depth_ = std::max(depth_, item.depth_ + 1);
+  weight_ = std::min(weight_ + item.weight(), kMostWeight);
 }
 
 Value Value::OfList(List list) {
-  int depth = DepthOf(list);
-  Value out(State(std::make_shared<const List>(std::move(list))));
-  out.depth_ = depth;
+  Value out;
+  out.depth_ = 1;
+  for (const Value& item : list) out.Hold(item);
+  out.state_ = std::make_shared<const List>(std::move(list));
   return out;
 }
 
 Value Value::OfDict(Dict dict) {
-  int depth = 0;
-  for (const auto& [key, item] : dict.items) depth = std::max(depth, item.depth_);
-  Value out(State(std::make_shared<const Dict>(std::move(dict))));
-  out.depth_ = depth + 1;
+  Value out;
+  out.depth_ = 1;
+  for (const auto& [key, item] : dict.items) {
+    out.Hold(item);
+    out.weight_ = std::min(out.weight_ + static_cast<int64_t>(key.size()), kMostWeight);
+  }
+  out.state_ = std::make_shared<const Dict>(std::move(dict));
   return out;
 }
 
@@ -173,6 +181,8 @@ std::string JsonText(std::string_view text, bool ensure_ascii) {
   return nlohmann::json(text).dump(-1, ' ', ensure_ascii, nlohmann::json::error_handler_t::replace);
 }
 
+constexpr size_t kMostJson = size_t{64} << 20;
+
 class JsonWriter {
  public:
   explicit JsonWriter(const JsonStyle& style) : style_(style) {
@@ -181,6 +191,7 @@ class JsonWriter {
   }
 
   Status Write(const Value& value, int depth) {
+    if (out.size() > kMostJson) return MakeError(ErrorCode::kData, "the template makes JSON of more than 64 MiB");
     if (auto* text = value.IfText()) {
       out += JsonText(*text, style_.ensure_ascii);
     } else if (value.IsNone()) {

@@ -55,6 +55,8 @@ struct Function {
 
 class Value {
  public:
+  static constexpr int64_t kMostWeight = int64_t{1} << 62;
+
   using State = std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<const List>,
                              std::shared_ptr<const Dict>, std::shared_ptr<Namespace>, std::shared_ptr<const Loop>,
                              std::shared_ptr<const Function>>;
@@ -87,14 +89,18 @@ class Value {
 
   // How deep lists and objects stand in each other; what walks a value walks this deep.
   int depth() const { return depth_; }
+  // About how many bytes it is when written out. Shared parts count each time they stand in it, so a small value may weigh much.
+  // At most kMostWeight.
+  int64_t weight() const;
 
   bool Truthy() const;
   const char* TypeName() const;  // "text", "list", ... for error texts
 
  private:
-  static int DepthOf(const List& list);
+  void Hold(const Value& item);  // counts an item's depth and weight
   State state_;
   int depth_ = 0;
+  int64_t weight_ = 1;
 };
 
 bool Equal(const Value& a, const Value& b);
@@ -109,7 +115,7 @@ struct JsonStyle {
   bool sort_keys = false;
   std::string item_separator, key_separator;  // empty: Python's defaults
 };
-// Python's json.dumps. kData for what JSON cannot hold.
+// Python's json.dumps. kData for what JSON cannot hold, and for more than 64 MiB of it.
 Result<std::string> ToJson(const Value& value, const JsonStyle& style);
 // JSON text as a value, keys in their order. kData with the place.
 Result<Value> FromJson(std::string_view json);

@@ -61,7 +61,7 @@ struct ModelConfig {
   std::optional<int32_t> bos_id, pad_id;
   std::vector<int32_t> eos_ids;  // config.json has one or a list
 
-  // Weights of the layers, embedding (and head where it is not tied) and norms.
+  // Weights of the layers, embedding (and head where it is not tied) and norms; the largest int64 where they are more.
   int64_t ParameterCount() const;
 };
 
@@ -69,6 +69,10 @@ struct ModelConfig {
 Result<ModelConfig> ParseModelConfig(const nlohmann::json& config, const std::string& file);
 Result<ModelConfig> ParseModelConfigText(std::string_view text, const std::string& file);
 Result<ModelConfig> ReadModelConfig(const std::filesystem::path& config_json);
+
+// kUnsupported, naming the field of `file` (a config.json), where model/net cannot compute what the configuration says: for
+// whoever wants to know before the weights are loaded.
+Status CheckRunnable(const ModelConfig& config, const std::string& file);
 
 // What generation_config.json (or, without it, config.json) says of how to sample.
 struct GenerationConfig {

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "model/format/model_config.h"
@@ -59,13 +61,15 @@ std::vector<ExpectedTensor> LinearModules(const ModelConfig& config) {
 }
 
 int64_t ModelConfig::ParameterCount() const {
+  // Sizes are below 2^31 each; a file may claim so many that their products do not fit.
   int64_t count = 0;
+  bool over = false;
   for (const ExpectedTensor& tensor : ExpectedTensors(*this)) {
     int64_t elements = 1;
-    for (const int64_t size : tensor.shape) elements *= size;
-    count += elements;
+    for (const int64_t size : tensor.shape) over = __builtin_mul_overflow(elements, size, &elements) || over;
+    over = __builtin_add_overflow(count, elements, &count) || over;
   }
-  return count;
+  return over ? std::numeric_limits<int64_t>::max() : count;
 }
 
 }  // namespace lorry

@@ -1,5 +1,7 @@
 #include "model/format/token_decoder.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -154,6 +156,13 @@ void TokenDecoder::Apply(const Step& step, std::vector<std::string>& tokens) {
       for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = MetaspaceToBlanks(tokens[i], step.content, i == 0 && step.prepended);
       return;
   }
+}
+
+std::string TokenDecoder::BytesBehindOthers(const std::string& token) const {
+  const bool fallback = std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.kind == Kind::kByteFallback; });
+  if (const int byte = fallback ? FallbackByte(token) : -1; byte >= 0) return std::string(1, static_cast<char>(byte));
+  const std::string before = "x";
+  return Decode({before, token}).substr(Decode({before}).size());
 }
 
 std::string TokenDecoder::Decode(std::vector<std::string> tokens) const {

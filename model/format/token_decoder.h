@@ -19,6 +19,8 @@ class TokenDecoder {
   static Result<TokenDecoder> FromJson(const nlohmann::json& decoder);
   // Tokens as tokenizer.json spells them. What comes back is valid UTF-8.
   std::string Decode(std::vector<std::string> tokens) const;
+  // The bytes that a token adds behind others: not valid UTF-8 by itself where it is one byte of a character.
+  std::string BytesBehindOthers(const std::string& token) const;
 
  private:
   enum class Kind { kByteLevel, kByteFallback, kFuse, kReplace, kStrip, kMetaspace };

@@ -84,7 +84,7 @@ std::string Tokenizer::TokenBytes(TokenId id) const {
   const std::string* token = tables_->model.TokenOf(id);
   if (token == nullptr) return "";
   if (tables_->pre_tokenizer.byte_level()) return UnspellBytes(*token).value_or(*token);
-  return tables_->decoder.Decode({*token});
+  return tables_->decoder.BytesBehindOthers(*token);
 }
 
 bool Tokenizer::IsSpecial(TokenId id) const {

@@ -97,7 +97,7 @@ class TokenizerReader {
     for (const auto& [id, token] : tokens.items()) {
       const std::string text = TokenText(token);
       if (text.empty() || t().added_ids.count(text) > 0) continue;
-      if (id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
+      if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
         return MakeError(ErrorCode::kData, "tokenizer_config.json: added_tokens_decoder: an id is expected");
       }
       LORRY_TRY(Add(token, json(std::stol(id))));

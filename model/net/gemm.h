@@ -96,7 +96,7 @@ struct GemmResult {
 // REQUIRES: 1..4 terms of one precision and one n.
 void Gemm(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result);
 
-// out [m, n] = scale * x^T y over `rows` rows, fp32, both inputs row-major: gradients of the small matrices, m <= 512.
+// out [m, n] = scale * x^T y over `rows` rows, fp32, both inputs row-major: gradients of the small matrices; m is a rank, or that of several adapters side by side.
 // `transpose_out` writes out as [n, m]. out_stride in elements.
 struct GemmTransposedArgs {
   Precision precision = Precision::kFp32;

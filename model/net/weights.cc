@@ -74,12 +74,7 @@ class WeightLoader {
 
  private:
   Status Check() const {
-    if (config_.qk_norm)
-      return MakeError(ErrorCode::kUnsupported, fmt::format("{}: RMSNorm on q and k is not in this version", config_.model_type));
-    if (config_.hidden_act != "silu")
-      return MakeError(ErrorCode::kUnsupported, fmt::format("hidden_act \"{}\" is not in this version", config_.hidden_act), "silu is");
-    if (config_.head_dim % 2 != 0)
-      return MakeError(ErrorCode::kUnsupported, fmt::format("head_dim {} is odd", config_.head_dim), "rotary positions turn pairs");
+    LORRY_TRY(CheckRunnable(config_, "config.json"));
     if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16())
       return MakeError(ErrorCode::kUnsupported, "this CPU has no AVX-512 BF16", "use precision: fp32");
     return OkStatus();

@@ -1,6 +1,7 @@
 #include "batch/engine.h"
 
 #include <catch2/catch.hpp>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -127,6 +128,25 @@ TEST_CASE("a shared beginning is read once", "[engine]") {
   Compute(rows, {}, model, &counters);
   CHECK(counters.prompt_tokens_reused == 19 * 64);
   CHECK(counters.prompt_tokens_read == 20 * 71 - 19 * 64);
+}
+
+TEST_CASE("what a row may ask for at most, and a token that the model does not know, end that row alone", "[engine]") {
+  HashModel model(64);
+  std::vector<EngineRow> rows = Rows(2, 5);
+  for (EngineRow& row : rows) row.prompt.assign(10, 7);
+  rows[0].sampling.max_tokens = std::numeric_limits<int64_t>::max();
+  rows[1].prompt[3] = HashModel::kVocabulary;
+  Engine engine(model, Options({}), [](TokenId) { return std::string("a"); });
+  RowFeed feed;
+  for (const EngineRow& row : rows) feed.Push(row);
+  feed.Close();
+  std::map<int64_t, EngineResult> results;
+  REQUIRE(engine.Run(feed, [&](EngineResult result) { results.emplace(result.row.index, std::move(result)); }).ok());
+  REQUIRE(results.size() == 2);
+  CHECK_FALSE(results.at(0).error);
+  CHECK(results.at(0).tokens.size() <= 55);  // up to the end of the context, and one more
+  REQUIRE(results.at(1).error);
+  CHECK(results.at(1).error->key == "token_out_of_vocabulary");
 }
 
 TEST_CASE("rows end for their reasons", "[engine]") {

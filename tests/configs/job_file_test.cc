@@ -96,7 +96,7 @@ const BrokenJob kBrokenJobs[] = {
       // ranges and words
       {"2.0e-4", "2", "job.yaml:12:18: training.learning_rate: 2 is outside 0 < x <= 1 (did you mean 2.0e-4?)\n"},
       {"2.0e-4", "0", "job.yaml:12:18: training.learning_rate: 0 is outside 0 < x <= 1\n"},
-      {"  r: 16", "  r: 0", "job.yaml:9:6: adapter.r: 0 is outside 1..1024\n"},
+      {"  r: 16", "  r: 0", "job.yaml:9:6: adapter.r: 0 is outside 1..512\n"},
       {"max_length: 1024", "too_long: truncat", "job.yaml:7:13: dataset.too_long: \"truncat\" is none of error | truncate | drop; did you mean \"truncate\"?\n"},
       {"resources:", "priority: 101\nresources:", "job.yaml:13:11: priority: 101 is outside 0..100\n"},
       {"kind: finetune", "kind: fintune", "job.yaml:1:7: kind: \"fintune\" is none of finetune | batch | command | evaluate | pipeline; did you mean \"finetune\"?\n"},

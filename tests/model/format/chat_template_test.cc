@@ -43,6 +43,8 @@ TEST_CASE("an error names the template and its line") {
 
 TEST_CASE("a hostile template ends in an error, soon") {
   const std::string deep(5000, '(');
+  std::string folded = "{% set a = ['x'] %}";  // 2^60 texts, if it were written out
+  for (int i = 0; i < 60; ++i) folded += "{% set a = [a, a] %}";
   const std::string cases[] = {
       "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
       "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
@@ -53,6 +55,11 @@ TEST_CASE("a hostile template ends in an error, soon") {
       "{{ range(9223372036854775807) }}",
       "{{ " + deep + " }}",
       "{{ ('a,' * 1000000).replace('a', 'b' * 1000000) }}",
+      folded + "{{ a }}",
+      folded + "{{ a == a[0] }}",
+      folded + "{{ a | tojson }}",
+      "{% set t = 'a' * 60000000 %}{{ [t, t, t] | join }}",
+      "{{ 'abc'.removeprefix(['a']) }}",
   };
   for (const std::string& text : cases) {
     INFO(text.substr(0, 80));

@@ -132,6 +132,10 @@ TEST_CASE("batch rows: forms, ids and faults") {
   CHECK(rows[4].error.has_value());
   CHECK(rows[5].id == "7");
   CHECK(rows[6].error->message == "the row has neither messages nor prompt");
+  BatchRowReader faulty(LineReader::OverText("{\"custom_id\":\"a\",\"method\":\"GET\",\"url\":\"/v1/completions\",\"body\":{}}\n{\"custom_id\":\"\",\"body\":{}}", "f"), std::nullopt);
+  const BatchRow wrong_method = **faulty.Next(), wrong_id = **faulty.Next();
+  CHECK((wrong_method.error && wrong_method.form == BatchForm::kOpenAiCompletion));
+  CHECK((wrong_id.error && wrong_id.form == BatchForm::kOpenAiChat));
   BatchRowReader nothing(LineReader::OverText("", "f"), std::nullopt);
   CHECK(nothing.Next().error().message == "the file has no rows");
 }

@@ -33,6 +33,17 @@ TEST_CASE("four kinds of tokenizers give the package's ids and texts") {
   }
 }
 
+TEST_CASE("a token's bytes are those that it adds behind others") {
+  auto tokenizer = Tokenizer::FromTokenizerJson(Golden("llama2.tokenizer.json"), "", "llama2");
+  REQUIRE(tokenizer.ok());
+  const auto blank = tokenizer->IdOf("\xE2\x96\x81");
+  REQUIRE(blank);
+  CHECK(tokenizer->TokenBytes(*blank) == " ");
+  const auto byte = tokenizer->IdOf("<0xC3>");
+  REQUIRE(byte);
+  CHECK(tokenizer->TokenBytes(*byte) == "\xC3");
+}
+
 TEST_CASE("a long word is merged as the short pieces it is made of would say") {
   auto tokenizer = Tokenizer::FromTokenizerJson(Golden("smollm.tokenizer.json"), "", "smollm");
   const std::string text(100'000, 'a');
