@@ -91,6 +91,8 @@ Status Database::RunScript(const std::string& sql) {
 
 int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(raw_); }
 
+bool Database::InAutocommit() const { return sqlite3_get_autocommit(raw_) != 0; }
+
 int64_t Database::changes() const { return sqlite3_changes64(raw_); }
 
 void Database::BindNull(sqlite3_stmt* statement, int index) { sqlite3_bind_null(statement, index); }

@@ -88,6 +88,8 @@ class Database {
   // Several statements without values: schema and pragmas.
   Status RunScript(const std::string& sql);
   int64_t last_insert_id() const;
+  // False between BEGIN and its end. A transaction that SQLite itself took back (disk full, input/output) has ended too.
+  bool InAutocommit() const;
   // Rows that the last Run changed: 0 tells a compare-and-set that lost.
   int64_t changes() const;
 

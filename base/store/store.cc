@@ -40,6 +40,11 @@ Status Transaction::Commit() {
   return status;
 }
 
+Status Transaction::StillOpen(const std::string& why) const {
+  if (!db_->InAutocommit()) return OkStatus();
+  return MakeError(ErrorCode::kStorage, why.empty() ? "the transaction was taken back" : why);
+}
+
 Reader::Reader(Reader&& other) noexcept : store_(other.store_), db_(std::move(other.db_)) {}
 
 Reader::~Reader() {

@@ -39,12 +39,17 @@ class Transaction {
   ~Transaction();  // without Commit(): as if it had not been
   Database& db() { return *db_; }
   Status Commit();
+  // kStorage where SQLite took the transaction back by itself: a statement after that would be stored alone.
+  Status StillOpen(const std::string& why = "") const;
 
-  // Runs `part` so that its writes vanish where it returns an error, and the rest of the transaction stays.
+  // Runs `part` so that its writes vanish where it returns an error, and the rest of the transaction stays. kStorage: SQLite took the
+  // whole transaction back; nothing may be written through it any more.
   template <class Part>
   auto Try(Part&& part) -> decltype(part()) {
+    LORRY_TRY(StillOpen());
     LORRY_TRY(db_->RunScript("SAVEPOINT part"));
     auto result = part();
+    if (!result.ok()) LORRY_TRY(StillOpen(result.error().message));
     LORRY_TRY(db_->RunScript(result.ok() ? "RELEASE part" : "ROLLBACK TO part; RELEASE part"));
     return result;
   }

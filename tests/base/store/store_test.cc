@@ -68,6 +68,22 @@ TEST_CASE("a part that fails vanishes, the rest of its transaction stays") {
   CHECK(store->Read()->db().AskInteger("SELECT count(*) FROM item")->value() == 1999);
 }
 
+TEST_CASE("a transaction that SQLite took back stores nothing more") {
+  Home home;
+  auto store = home.Make();
+  {
+    auto transaction = store->Begin();
+    Status part = transaction->Try([&] { return transaction->db().Run("INSERT OR ROLLBACK INTO item VALUES(1,'x',NULL)"); });
+    REQUIRE_FALSE(part.ok());
+    CHECK(part.error().code == ErrorCode::kStorage);
+    Status next = transaction->Try([&] { return transaction->db().Run("DELETE FROM item"); });
+    REQUIRE_FALSE(next.ok());
+    CHECK(next.error().code == ErrorCode::kStorage);
+    CHECK_FALSE(transaction->Commit().ok());
+  }
+  CHECK(store->Read()->db().AskInteger("SELECT count(*) FROM item")->value() == 2000);
+}
+
 TEST_CASE("a constraint is a conflict, not a crash") {
   Home home;
   auto store = home.Make();
