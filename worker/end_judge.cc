@@ -61,7 +61,13 @@ bool IsOwnSignal(int signal) {
     case SIGFPE:
     case SIGILL:
     case SIGSYS:
-    case SIGTRAP: return true;
+    case SIGTRAP:
+    case SIGPIPE:
+    case SIGALRM:
+    case SIGVTALRM:
+    case SIGPROF:
+    case SIGXCPU:
+    case SIGXFSZ: return true;
     default: return false;
   }
 }
@@ -75,7 +81,8 @@ EndVerdict JudgeEnd(const EndEvidence& evidence) {
   std::vector<ProcessEnd> ends;
   bool all_good = !evidence.processes.empty();
   for (const ProcessEnd& end : evidence.processes) {
-    ends.push_back(Unwrapped(end));
+    // A command is the worker's own child: its signal is seen as one, and 128 + n is a status that it chose.
+    ends.push_back(evidence.command ? end : Unwrapped(end));
     all_good = all_good && IsGood(end);
   }
   if (all_good && (evidence.done || evidence.command)) return {EndReason::kDone, {}};

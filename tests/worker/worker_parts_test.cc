@@ -87,6 +87,9 @@ TEST_CASE("why an attempt ended") {
       {"one crashed, we killed the other", {.processes = {{0, SIGKILL}, {0, SIGSEGV}}}, EndReason::kRankCrash},
       {"one refused, we killed the other", {.processes = {{0, SIGKILL}, {65, 0}}}, EndReason::kDataError},
       {"a command's own status", {.command = true, .processes = {{65, 0}}}, EndReason::kUserError},
+      {"a command's own status above 128", {.command = true, .processes = {{137, 0}}}, EndReason::kUserError},
+      {"a command ended from outside", {.command = true, .processes = {{0, SIGKILL}}}, EndReason::kRankLost},
+      {"a command that nobody read from", {.command = true, .processes = {{0, SIGPIPE}}}, EndReason::kRankCrash},
       {"a command that ends with 3", {.command = true, .processes = {{3, 0}}}, EndReason::kUserError},
   };
   for (const Case& c : cases) {
