@@ -105,4 +105,6 @@ Result<json> ParseJson(std::string_view text, const JsonLimits& limits) {
 
 std::string CanonicalJson(const json& value) { return value.dump(-1, ' ', /*ensure_ascii=*/false); }
 
+std::string ShownJson(const json& value) { return value.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace); }
+
 }  // namespace lorry

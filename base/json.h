@@ -23,4 +23,7 @@ Result<nlohmann::json> ParseJson(std::string_view text, const JsonLimits& limits
 // rule for doubles is not needed: what we hash holds integers and strings only).
 std::string CanonicalJson(const nlohmann::json& value);
 
+// For people and for the event log: names and texts that came from outside stand in it with U+FFFD for what is not UTF-8.
+std::string ShownJson(const nlohmann::json& value);
+
 }  // namespace lorry

@@ -85,6 +85,12 @@ std::optional<std::string> NearestName(std::string_view word, const std::vector<
   return best;
 }
 
+bool IsPathWithin(std::string_view path) {
+  if (path.find('\0') != path.npos) return false;
+  const std::vector<std::string> parts = Split(path, '/');
+  return std::none_of(parts.begin(), parts.end(), [](const std::string& part) { return part.empty() || part == ".."; });
+}
+
 std::vector<std::string> Split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   size_t begin = 0;

@@ -13,6 +13,9 @@ bool IsValidUtf8(std::string_view text);
 // The offset of the first byte that is not UTF-8; nullopt where there is none.
 std::optional<size_t> FirstInvalidUtf8(std::string_view text);
 
+// A relative path that stays within its folder: no empty part, no "..", no zero byte.
+bool IsPathWithin(std::string_view path);
+
 // For messages: control characters and bytes that are not UTF-8 become \n, \t or \xHH; at most `max_bytes` bytes, then "...".
 std::string EscapeControl(std::string_view text, size_t max_bytes = 200);
 

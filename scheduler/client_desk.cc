@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "scheduler/event_log.h"
 #include "scheduler/placement.h"
 #include "scheduler/queries.h"
@@ -67,7 +68,7 @@ Result<std::string> WorkerList(const State& state, Database&, const std::string&
                        {"since", TimeJson(worker.last_seen)}, {"build", worker.build}, {"storage_ok", worker.storage_ok},
                        {"storage_problem", worker.storage_problem}, {"devices", std::move(devices)}});
   }
-  return json{{"workers", std::move(workers)}}.dump();
+  return ShownJson(json{{"workers", std::move(workers)}});
 }
 
 Result<std::string> RunOutputs(const State& state, Database&, const std::string& text) {
@@ -75,7 +76,7 @@ Result<std::string> RunOutputs(const State& state, Database&, const std::string&
   const RunId id(question.is_object() && question.contains("run") && question["run"].is_string() ? question["run"].get<std::string>() : "");
   const Run* run = state.FindRun(id);
   if (run == nullptr) return NoSuchRun(id);
-  return json{{"run", id.str()}, {"outputs", NamedFilesJson(run->outputs)}}.dump();
+  return ShownJson(json{{"run", id.str()}, {"outputs", NamedFilesJson(run->outputs)}});
 }
 
 // {"run", "from", "limit"}: the array's elements with their start, end and status.
@@ -157,13 +158,12 @@ Result<std::string> ShowRunJson(const State& state, Database& db, const Run& run
   if (!run.result_json.empty()) {
     LORRY_ASSIGN_OR_RETURN(result, ParseJson(run.result_json));
   }
-  return json{{"run", s.run.str()}, {"name", s.name}, {"project", s.project.str()}, {"team", run.spec.team}, {"kind", s.kind}, {"state", s.state},
+  return ShownJson(json{{"run", s.run.str()}, {"name", s.name}, {"project", s.project.str()}, {"team", run.spec.team}, {"kind", s.kind}, {"state", s.state},
               {"reason", s.reason}, {"detail", s.detail}, {"error", ErrorJson(run.error)}, {"priority", s.priority}, {"model", run.spec.model},
               {"submitted", TimeJson(s.submitted)}, {"started", TimeJson(s.started)}, {"ended", TimeJson(s.ended)}, {"done", s.done},
               {"total", s.total}, {"failed_elements", run.failed_elements}, {"after", std::move(after)}, {"attempts", std::move(attempts)},
               {"checkpoints", std::move(checkpoints)}, {"inputs", NamedFilesJson(run.spec.inputs)}, {"outputs", NamedFilesJson(run.outputs)},
-              {"result", std::move(result)}, {"job", std::move(job)}}
-      .dump();
+              {"result", std::move(result)}, {"job", std::move(job)}});
 }
 
 std::string ExplainJson(const State& state, const Run& run, const std::string& unstored, Instant now) {
@@ -182,7 +182,15 @@ std::string ExplainJson(const State& state, const Run& run, const std::string& u
     lines = WhyWaiting(state, run, now);
     if (run.last_reason != EndReason::kNone) lines.push_back(fmt::format("attempt {} ended with {}: {}", run.attempts, EndReasonName(run.last_reason), run.error.message));
   }
-  return json{{"run", run.spec.id.str()}, {"name", run.spec.name}, {"state", RunStateName(run.state)}, {"reason", EndReasonName(run.reason)}, {"lines", lines}}.dump();
+  return ShownJson(json{{"run", run.spec.id.str()}, {"name", run.spec.name}, {"state", RunStateName(run.state)}, {"reason", EndReasonName(run.reason)}, {"lines", lines}});
+}
+
+Result<std::string> Asked(const std::string& name, const std::function<Result<std::string>()>& ask) {
+  try {
+    return ask();
+  } catch (const json::exception& e) {
+    return MakeError(ErrorCode::kUsage, fmt::format("{}: {}", name, EscapeControl(e.what())));
+  }
 }
 
 void AddSchedulerQueries(QueryTable* table) {

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
+#include "base/text.h"
 #include "scheduler/placement.h"
 
 // Every event in the same order: find what it is about, refuse it quietly where its epoch is over, change the state, note it,
@@ -15,6 +17,7 @@ using nlohmann::json;
 
 namespace {
 
+constexpr uint64_t kMostRows = 100'000'000;  // a row takes a byte of memory here
 constexpr size_t kLongestLiveLine = 4096;
 
 // The last whole line of `lines`; empty where there is none, or it is too long to be shown.
@@ -22,6 +25,17 @@ std::string LastLine(std::string_view lines) {
   while (lines.ends_with('\n')) lines.remove_suffix(1);
   const std::string_view last = lines.substr(lines.rfind('\n') + 1);
   return last.size() <= kLongestLiveLine ? std::string(last) : std::string();
+}
+
+// A name or path that would leave the folder that a client brings it to; nullptr where none would.
+const std::string* OutsidePath(const std::vector<wire::Output>& outputs) {
+  for (const wire::Output& output : outputs) {
+    if (!IsPathWithin(output.name)) return &output.name;
+    for (const wire::BlobFile& file : output.files) {
+      if (!IsPathWithin(file.path)) return &file.path;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -35,7 +49,7 @@ Actions Core::OnSubmit(RunSpec spec, Instant now) {
   run.submitted = now;
   if (run.spec.array > 0) run.book.SetTotal(run.spec.array);
   const RunId id = run.spec.id;
-  Note(id, "submitted", json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}.dump());
+  Note(id, "submitted", ShownJson(json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}));
   auto [entry, made] = state_.runs.emplace(id, std::move(run));
   state_.queue.insert(State::QueueKey(entry->second));
   out_.runs.insert(id);
@@ -51,7 +65,7 @@ Actions Core::OnCancel(const RunId& id, bool at_once, const std::string& why, In
   Run* run = state_.FindRun(id);
   if (run == nullptr || HasEnded(run->state)) return Take(now);
   run->why = why;
-  Note(id, "cancel_asked", json{{"now", at_once}, {"why", why}}.dump());
+  Note(id, "cancel_asked", ShownJson(json{{"now", at_once}, {"why", why}}));
   out_.runs.insert(id);
   auto live = state_.attempts.find(id);
   if (live == state_.attempts.end()) {
@@ -85,6 +99,12 @@ Actions Core::OnResume(const RunId& id, Instant now) {
   if (run->state == RunState::kPaused) SetRunState(run, RunState::kQueued);
   Note(id, "resume_asked", "{}");
   out_.runs.insert(id);
+  // What it waits for may have failed while it was not in the queue.
+  const std::vector<RunId> after = run->spec.after;
+  for (const RunId& before : after) {
+    const Run* other = state_.FindRun(before);
+    if (other != nullptr && HasEnded(other->state)) FailDependents(before, now);
+  }
   place_ = true;
   return Take(now);
 }
@@ -213,7 +233,7 @@ Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Che
       run.checkpoints.insert(run.checkpoints.begin(), made);
       if (run.checkpoints.size() > 4) run.checkpoints.pop_back();
       out_.runs.insert(run.spec.id);
-      Note(run.spec.id, "checkpoint", json{{"attempt", message.attempt.attempt.value()}, {"step", made.step}, {"path", made.path}, {"sha256", made.digest.hex()}}.dump());
+      Note(run.spec.id, "checkpoint", ShownJson(json{{"attempt", message.attempt.attempt.value()}, {"step", made.step}, {"path", made.path}, {"sha256", made.digest.hex()}}));
     }
   }
   Say(id, wire::CheckpointCommitted{message.attempt, made.step, attempt != nullptr}, request);
@@ -240,6 +260,10 @@ Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finis
     error = wire::ErrorDetail::Of(MakeError(ErrorCode::kConflict, fmt::format("{} of {} elements ended with a status other than 0", run.failed_elements, run.book.total()),
                                             "`lorry show` lists them"));
   }
+  if (const std::string* outside = OutsidePath(finished.outputs); reason == EndReason::kDone && outside != nullptr) {
+    reason = EndReason::kInternal;
+    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kInternal, fmt::format("the worker names an output \"{}\" outside its folder", EscapeControl(*outside))));
+  }
   if (reason == EndReason::kDone) {
     run.outputs = finished.outputs;
     out_.publish.push_back(PublishWish{finished.attempt.run, finished.attempt.attempt, finished.outputs, finished.facts_json});
@@ -253,10 +277,14 @@ Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::Row
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
   Run& run = state_.runs.at(wanted.attempt.run);
+  if (wanted.total > kMostRows) {
+    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kDataError, now);
+    return Take(now);
+  }
   if (run.book.total() == 0 && wanted.total > 0) {
     run.book.SetTotal(wanted.total);
     out_.runs.insert(run.spec.id);
-    Note(run.spec.id, "rows_counted", json{{"rows", wanted.total}}.dump());
+    Note(run.spec.id, "rows_counted", ShownJson(json{{"rows", wanted.total}}));
   }
   if (wanted.total > 0 && run.book.total() != wanted.total) {
     StopAttempt(attempt, wire::StopMode::kNow, EndReason::kInternal, now);
@@ -282,7 +310,7 @@ Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::Row
     answer.done = run.book.done();
     if (answer.accepted > 0) {
       attempt->progressed = true;
-      Note(run.spec.id, "rows", json{{"attempt", reports.attempt.attempt.value()}, {"committed", answer.accepted}, {"done", answer.done}}.dump());
+      Note(run.spec.id, "rows", ShownJson(json{{"attempt", reports.attempt.attempt.value()}, {"committed", answer.accepted}, {"done", answer.done}}));
     }
     AnswerWaiting(attempt, &run);
   }
@@ -358,7 +386,10 @@ Actions Core::OnTick(Instant now) {
     if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) expired.push_back(id);
     if (run.not_before != Instant() && now >= run.not_before) place_ = true;
   }
-  for (const RunId& id : expired) EndRun(&state_.runs.at(id), RunState::kExpired, EndReason::kExpired, now);
+  for (const RunId& id : expired) {
+    Run& run = state_.runs.at(id);
+    if (!HasEnded(run.state)) EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
+  }
   return Take(now);
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "scheduler/core.h"
 #include "scheduler/placement.h"
 
@@ -47,7 +48,7 @@ void Core::EndRun(Run* run, RunState state, EndReason reason, Instant now) {
   run->reason = reason;
   run->wish = Wish::kNone;
   run->ended = now;
-  Note(run->spec.id, "ended", json{{"state", RunStateName(state)}, {"reason", EndReasonName(reason)}, {"message", run->error.message}}.dump());
+  Note(run->spec.id, "ended", ShownJson(json{{"state", RunStateName(state)}, {"reason", EndReasonName(reason)}, {"message", run->error.message}}));
   FailDependents(run->spec.id, now);
   place_ = true;
 }
@@ -85,7 +86,7 @@ void Core::GrantWhatFits(Instant now) {
       attempt.device_kinds.push_back(worker.devices.at(device).device.kind);
     }
     out_.attempts.push_back(AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, now, Instant(), EndReason::kNone, {}});
-    Note(place.run, "granted", json{{"attempt", run.attempts}, {"epoch", attempt.ref.epoch.value()}, {"worker", place.worker.str()}, {"devices", place.devices.size()}}.dump());
+    Note(place.run, "granted", ShownJson(json{{"attempt", run.attempts}, {"epoch", attempt.ref.epoch.value()}, {"worker", place.worker.str()}, {"devices", place.devices.size()}}));
     SayGrant(&state_.attempts.emplace(place.run, std::move(attempt)).first->second, now);
   }
 }
@@ -108,7 +109,7 @@ void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, 
   if (!attempt->stopping || reason == EndReason::kCancelled) attempt->stop_reason = reason;
   if (!attempt->stopping || mode == wire::StopMode::kNow) attempt->stop_mode = mode;
   attempt->stopping = true;
-  Note(attempt->ref.run, "stop", json{{"attempt", attempt->ref.attempt.value()}, {"reason", EndReasonName(attempt->stop_reason)}}.dump());
+  Note(attempt->ref.run, "stop", ShownJson(json{{"attempt", attempt->ref.attempt.value()}, {"reason", EndReasonName(attempt->stop_reason)}}));
   SayStop(attempt, now);
 }
 
@@ -180,7 +181,7 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   out_.runs.insert(id);
   json ended{{"attempt", attempt.ref.attempt.value()}, {"reason", EndReasonName(reason)}, {"message", error.message}};
   if (run.spec.kind == "batch") ended["in_flight"] = RangesJson(run.book.LeasedRanges());
-  Note(id, "attempt_ended", ended.dump());
+  Note(id, "attempt_ended", ShownJson(ended));
   bool held_against_row = false;
   ReturnWork(&run, reason, &held_against_row);
   DecideAfterAttempt(&run, reason, attempt, held_against_row, now);
@@ -200,7 +201,7 @@ void Core::ReturnWork(Run* run, EndReason reason, bool* held_against_row) {
       given_up.state = wire::RowState::kError;
       given_up.attempt = attempt;
       out_.rows.push_back(RowRow{run->spec.id, given_up});
-      Note(run->spec.id, "row_given_up", json{{"row", row}, {"reason", EndReasonName(reason)}}.dump());
+      Note(run->spec.id, "row_given_up", ShownJson(json{{"row", row}, {"reason", EndReasonName(reason)}}));
     }
   } else {
     run->book.ReturnLeased();

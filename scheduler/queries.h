@@ -23,6 +23,9 @@ struct QueryTable {
   std::map<std::string, WriteQuery> write;  // on the reactor's thread, in its transaction; a repeat of its key is answered from store
 };
 
+// What `ask` answers. JSON of another shape than it looks for is the question's fault (kUsage, with the query's name).
+Result<std::string> Asked(const std::string& name, const std::function<Result<std::string>()>& ask);
+
 // worker.list, run.outputs: what the scheduler itself is asked.
 void AddSchedulerQueries(QueryTable* table);
 

@@ -4,9 +4,11 @@
 #include <fstream>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include "base/files.h"
+#include "base/text.h"
 
 namespace lorry {
 namespace {
@@ -101,20 +103,29 @@ void Reactor::Wait() {
   poller_.Wait(Millis(std::clamp<int64_t>(left, 0, kTickMillis)));
 }
 
+template <class Handle>
+void Reactor::Guarded(const Asker& asker, Handle&& handle) {
+  if (failed_.has_value()) return ReplyError(asker, *failed_);
+  try {
+    handle();
+  } catch (const nlohmann::json::exception& e) {
+    failed_ = MakeError(ErrorCode::kInternal, EscapeControl(e.what()));
+    ReplyError(asker, *failed_);
+  }
+}
+
 size_t Reactor::TakeMessages() {
   wake_.Clear();
   std::deque<Local> local;
   {
     std::lock_guard lock(mutex_);
     local.swap(inbox_);
-    for (Answer& answer : outbox_) answers_.push_back(std::move(answer));
-    outbox_.clear();
   }
   for (Local& entry : local) {
     Asker asker{nullptr, {}, 0, entry.thread};
     auto message = wire::ParseMessage(entry.bytes);
-    if (message.ok()) OnClientMessage(asker, *message);
-    else ReplyError(asker, message.error());
+    if (!message.ok()) ReplyError(asker, message.error());
+    else Guarded(asker, [&] { OnClientMessage(asker, *message); });
   }
   const int64_t until = parts_.clock->MonotonicMillis() + kLongestTurnMillis;
   size_t taken = 0;
@@ -133,8 +144,10 @@ size_t Reactor::TakeMessages() {
         continue;
       }
       asker.request = message->header.request;
-      if (port == parts_.clients) OnClientMessage(asker, *message);
-      else OnWorkerMessage(asker, received->user, *message);
+      Guarded(asker, [&] {
+        if (port == parts_.clients) OnClientMessage(asker, *message);
+        else OnWorkerMessage(asker, received->user, *message);
+      });
     }
   }
   return taken;
@@ -148,6 +161,10 @@ Database* Reactor::OpenTransaction() {
       return nullptr;
     }
     transaction_.emplace(std::move(*begun));
+  }
+  if (Status open = transaction_->StillOpen(); !open.ok()) {
+    failed_ = open.error();
+    return nullptr;
   }
   return &transaction_->db();
 }
@@ -176,8 +193,9 @@ Status Reactor::StoreActions(const Actions& actions) {
   for (const PublishWish& wish : actions.publish) {
     Result<std::string> published = std::string("{}");
     if (parts_.registry != nullptr) {
-      published = transaction_->Try([&] { return parts_.registry->Publish(*db, core_->state().runs.at(wish.run), wish, now); });
+      published = transaction_->Try([&] { return Asked("publication", [&] { return parts_.registry->Publish(*db, core_->state().runs.at(wish.run), wish, now); }); });
     }
+    if (!published.ok() && published.error().code == ErrorCode::kStorage) return published.error();
     Actions ended = core_->OnPublished(wish.run, published, now);
     for (Send& send : ended.sends) sends_.push_back(std::move(send));
     LORRY_TRY(log_.Append(*db, ended, core_->state(), now));
@@ -198,6 +216,11 @@ void Reactor::Speak() {
   sends_.clear();
   std::vector<Answer> answers;
   answers.swap(answers_);
+  {
+    std::lock_guard lock(mutex_);
+    for (Answer& answer : outbox_) answers.push_back(std::move(answer));
+    outbox_.clear();
+  }
   for (Answer& answer : answers) {
     if (answer.to.thread) answer.to.thread->set_value(std::move(answer.bytes));
     else (void)answer.to.port->Send(answer.to.peer, answer.bytes);  // gone: it asks again

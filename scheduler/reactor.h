@@ -2,7 +2,8 @@
 //
 // It takes what has come in (at most 256 messages, at most 2 ms), lets the core decide on each, and stores all of it in one
 // transaction; only when that is on the disk are answers, grants and stops sent. Where storing fails nothing of the step was: no
-// answer goes out, the core is built again from the state file, workers say hello again, clients ask again.
+// answer goes out but an error to each client that asked in this turn, the core is built again from the state file, workers say hello
+// again.
 #pragma once
 
 #include <deque>
@@ -72,6 +73,10 @@ class Reactor {
   struct Watching { Asker asker; wire::WatchRun question; int64_t deadline = 0; };
   struct Reading { Asker asker; wire::ReadLog question; int64_t deadline = 0; };
   struct Local { std::string bytes; std::shared_ptr<std::promise<Result<std::string>>> thread; };
+
+  // Whatever a message makes our JSON library throw takes back this turn, not the process.
+  template <class Handle>
+  void Guarded(const Asker& asker, Handle&& handle);
 
   // One turn, in this order.
   void Wait();

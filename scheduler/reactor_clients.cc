@@ -60,7 +60,8 @@ void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) 
       const Run* run = known(it.run);
       if (run == nullptr) return;
       Database* db = OpenTransaction();
-      if (db != nullptr) ReplyResult(asker, AsReply(ShowRunJson(state, *db, *run, now)));
+      if (db == nullptr) return ReplyError(asker, *failed_);
+      ReplyResult(asker, AsReply(ShowRunJson(state, *db, *run, now)));
     })
     LORRY_ON(Explain, {
       const Run* run = known(it.run);
@@ -116,7 +117,7 @@ bool Reactor::OnBlobMessage(const Asker& asker, const wire::Message& message) {
 
 void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
   Database* db = OpenTransaction();
-  if (db == nullptr) return;
+  if (db == nullptr) return ReplyError(asker, *failed_);
   auto admitted = Admit(submit, core_->state(), *db, parts_.registry, blobs_, parts_.admission);
   if (!admitted.ok()) return ReplyError(asker, admitted.error());
   if (!admitted->existing.empty()) return Reply(asker, wire::Submitted{admitted->existing, true, ""});
@@ -134,7 +135,7 @@ void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
 
 void Reactor::OnPlan(const Asker& asker, const wire::Plan& plan) {
   Database* db = OpenTransaction();
-  if (db == nullptr) return;
+  if (db == nullptr) return ReplyError(asker, *failed_);
   auto spec = AdmitPlan(plan, core_->state(), *db, parts_.registry, parts_.admission);
   if (!spec.ok()) return ReplyError(asker, spec.error());
   Result<std::string> quote = std::string("{}");
@@ -146,7 +147,7 @@ void Reactor::OnPlan(const Asker& asker, const wire::Plan& plan) {
   run.spec = std::move(*spec);
   run.order = core_->state().last_order + 1;
   (*answer)["waits_for"] = WhyWaiting(core_->state(), run, Now());
-  Reply(asker, wire::JsonReply{answer->dump()});
+  Reply(asker, wire::JsonReply{ShownJson(*answer)});
 }
 
 void Reactor::OnRunWish(const Asker& asker, const RunId& id, const std::function<Actions()>& wish) {
@@ -159,17 +160,17 @@ void Reactor::OnQuery(const Asker& asker, const wire::Query& query) {
   if (query.name == "scheduler.drain" || query.name == "worker.drain") return OnDrainQuery(asker, query);
   if (auto state = parts_.queries.state.find(query.name); state != parts_.queries.state.end()) {
     Database* db = OpenTransaction();
-    if (db != nullptr) ReplyResult(asker, AsReply(state->second(core_->state(), *db, query.json)));
-    return;
+    if (db == nullptr) return ReplyError(asker, *failed_);
+    return ReplyResult(asker, AsReply(Asked(query.name, [&] { return state->second(core_->state(), *db, query.json); })));
   }
   if (auto write = parts_.queries.write.find(query.name); write != parts_.queries.write.end()) {
     return ReplyResult(asker, AsReply(AnswerWrite(write->second, query)));
   }
   auto read = parts_.queries.read.find(query.name);
   if (read == parts_.queries.read.end()) return ReplyError(asker, MakeError(ErrorCode::kUnsupported, fmt::format("this scheduler knows no query \"{}\"", query.name)));
-  desks_->Post([this, asker, handler = &read->second, json = query.json] {
+  desks_->Post([this, asker, handler = &read->second, query] {
     auto reader = parts_.store->Read();
-    Result<std::string> answer = reader.ok() ? (*handler)(reader->db(), json) : Result<std::string>(reader.error());
+    Result<std::string> answer = reader.ok() ? Asked(query.name, [&] { return (*handler)(reader->db(), query.json); }) : Result<std::string>(reader.error());
     PostAnswer(asker, Encoded(asker.request, AsReply(std::move(answer))));
   });
 }
@@ -185,7 +186,7 @@ Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::
     if (known && rows.AsDigest(0) == digest) return rows.Text(1);
     if (known) return MakeError(ErrorCode::kConflict, fmt::format("the key {} was used for another question", query.key));
   }
-  LORRY_ASSIGN_OR_RETURN(std::string json, transaction_->Try([&] { return handler(*db, query.json, Now()); }));
+  LORRY_ASSIGN_OR_RETURN(std::string json, transaction_->Try([&] { return Asked(query.name, [&] { return handler(*db, query.json, Now()); }); }));
   if (!query.key.empty()) LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now(), json));
   return json;
 }
@@ -194,6 +195,11 @@ Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::
 void Reactor::OnDrainQuery(const Asker& asker, const wire::Query& query) {
   auto json = ParseJson(query.json);
   if (!json.ok() || !json->is_object()) return ReplyError(asker, MakeError(ErrorCode::kUsage, query.name + " needs an object"));
+  const auto drain_at = json->find("drain");
+  const auto worker_at = json->find("worker");
+  if ((drain_at != json->end() && !drain_at->is_boolean()) || (worker_at != json->end() && !worker_at->is_string())) {
+    return ReplyError(asker, MakeError(ErrorCode::kUsage, query.name + R"( needs {"drain": true or false, "worker": "ID"})"));
+  }
   const bool drain = json->value("drain", true);
   size_t running = core_->state().attempts.size();
   if (query.name == "scheduler.drain") {

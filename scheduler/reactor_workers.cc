@@ -85,7 +85,8 @@ void Reactor::OnSessionMessage(const Asker& asker, const WorkerId& worker, const
     case wire::Progress::kType: {
       auto body = wire::DecodeBody<wire::Progress>(message);
       if (!body.ok()) return ReplyError(asker, body.error());
-      if (core_->state().FindRun(body->attempt.run) != nullptr) logs_.AppendMetrics(body->attempt.run, body->lines);
+      const auto live = core_->state().attempts.find(body->attempt.run);
+      if (live != core_->state().attempts.end() && live->second.ref == body->attempt && live->second.worker == worker) logs_.AppendMetrics(body->attempt.run, body->lines);
       return Apply(core_->OnProgress(worker, *body, Now()));
     }
     case wire::LogBytes::kType: {

@@ -250,6 +250,47 @@ TEST_CASE("a run waits for those it comes after, and ends with them where they f
   CHECK(story.StateOf("r-3") == "cancelled/cancelled");
 }
 
+TEST_CASE("a paused run whose predecessor failed meanwhile ends when it is resumed") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1"));
+  story.Submit(RunBuilder("r-2").After("r-1"));
+  story.Step(story.core.OnPause(RunId("r-2"), story.now));
+  story.Finish("r-1", EndReason::kDataError);
+  CHECK(story.StateOf("r-2") == "paused");
+  story.Step(story.core.OnResume(RunId("r-2"), story.now));
+  CHECK(story.StateOf("r-2") == "cancelled/cancelled");
+}
+
+TEST_CASE("two runs, one after the other, that expire in one tick end once each") {
+  Story story;
+  story.Submit(RunBuilder("r-1").ExpiresAfter(Millis(5000)));
+  story.Submit(RunBuilder("r-2").After("r-1").ExpiresAfter(Millis(5000)));
+  story.now = story.now + Millis(6000);
+  const Actions ended = story.Step(story.core.OnTick(story.now));
+  CHECK(std::count_if(ended.events.begin(), ended.events.end(), [](const Event& event) { return event.kind == "ended"; }) == 2);
+  CHECK(story.StateOf("r-1") == "expired/expired");
+  CHECK(story.StateOf("r-2") == "cancelled/cancelled");
+}
+
+TEST_CASE("outputs that would leave their folder are not taken") {
+  for (const wire::Output& output : {wire::Output{"../up", true, {}}, wire::Output{"/etc", true, {}}, wire::Output{"out", true, {{"a/../../b", Digest(), 0}}}}) {
+    Story story;
+    story.Hello("n1", 1);
+    story.Submit(RunBuilder("r-1"));
+    story.Step(story.core.OnFinished(WorkerId("n1"), 1, {story.attempt("r-1").ref, EndReason::kDone, {}, {output}, 0, {}, ""}, story.now));
+    CHECK(story.StateOf("r-1") == "failed/internal");
+  }
+}
+
+TEST_CASE("a worker that counts more rows than can be ends the attempt, not the scheduler") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1").Kind("batch"));
+  story.Step(story.core.OnRowsWanted(WorkerId("n1"), 1, {story.attempt("r-1").ref, 1, uint64_t{1} << 60, {}}, story.now));
+  CHECK(story.attempt("r-1").stop_reason == EndReason::kDataError);
+}
+
 TEST_CASE("limits of time") {
   Story story;
   story.Hello("n1", 1);

@@ -225,5 +225,55 @@ TEST_CASE("what is not there, not known or not possible is said in words") {
   CHECK(workers["workers"][0]["devices"].size() == 2);
 }
 
+TEST_CASE("text that is not UTF-8 and questions of another shape are refused or shown, and end nothing") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  auto id = client.Submit({SubmissionId("caf\xe9"), kNoOp, {}});
+  REQUIRE_FALSE(id.ok());
+  CHECK(id.error().message == "the submission id \"caf\\xe9\" is not UTF-8");
+  const Digest digest = Sha256Of("x");
+  TempDirectory files;
+  REQUIRE(WriteFileAtomically(files.path() + "/a", "x").ok());
+  REQUIRE(client.PutFile(files.path() + "/a", digest).ok());
+  auto name = client.Submit({SubmissionId("s-1"), kNoOp, {wire::Input{"data", true, {{"caf\xe9.txt", digest, 1}}}}});
+  REQUIRE_FALSE(name.ok());
+  CHECK(name.error().key == "data");
+  CHECK(name.error().message == "\"caf\\xe9.txt\" is not a path within an input, in UTF-8");
+
+  const RunId run = client.Submit({SubmissionId("s-2"), kNoOp, {}})->run;
+  CHECK(client.Query("scheduler.drain", R"({"drain":"x"})").error().code == ErrorCode::kUsage);
+  CHECK(client.Query("worker.drain", R"({"worker":7})").error().code == ErrorCode::kUsage);
+  auto elements = client.Query("run.elements", nlohmann::json{{"run", run.str()}, {"from", "x"}}.dump());
+  REQUIRE_FALSE(elements.ok());
+  CHECK(elements.error().code == ErrorCode::kUsage);
+  CHECK(elements.error().message.find("run.elements: ") == 0);
+  CHECK(client.Cancel(run, true, "d\xe9j\xe0 vu").ok());
+  CHECK(client.Show(run).ok());
+  CHECK(scheduler->healthy());
+}
+
+TEST_CASE("where a step cannot be stored, those who asked are told so and the next step is taken") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  auto beside = Store::Open(home.path() + "/state.db", {}, StoreMode::kMustExist);
+  REQUIRE(beside.ok());
+  const auto change = [&](const std::string& sql) {
+    auto transaction = (*beside)->Begin();
+    REQUIRE(transaction.ok());
+    REQUIRE(transaction->db().RunScript(sql).ok());
+    REQUIRE(transaction->Commit().ok());
+  };
+  change("CREATE TRIGGER full BEFORE INSERT ON run BEGIN SELECT RAISE(ROLLBACK, 'no room'); END");
+  auto refused = client.Submit({SubmissionId("s-1"), kNoOp, {}});
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("no room") != std::string::npos);
+  CHECK(client.List({})->empty());
+  change("DROP TRIGGER full");
+  CHECK(client.Submit({SubmissionId("s-1"), kNoOp, {}}).ok());
+  CHECK(client.List({})->size() == 1);
+}
+
 }  // namespace
 }  // namespace lorry
