@@ -60,6 +60,10 @@ Result<std::vector<wire::Input>> InputsOf(Session& session, const JobSpec& job) 
       input.files.push_back(std::move(file));
     }
     for (auto entry = fs::recursive_directory_iterator(path, failed); input.directory && !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+      if (entry->path().filename().string().starts_with('.')) {  // what downloads leave behind; `lorry model import` passes it over too
+        if (entry->is_directory(failed)) entry.disable_recursion_pending();
+        continue;
+      }
       if (!entry->is_regular_file(failed)) continue;
       LORRY_ASSIGN_OR_RETURN(wire::BlobFile file, HashedFile(session, entry->path().string(), fs::relative(entry->path(), path, failed).generic_string()));
       input.files.push_back(std::move(file));

@@ -23,6 +23,8 @@ bool IsNamePart(std::string_view text) {
   return !text.empty() && text.size() <= kMaxNameBytes && std::all_of(text.begin(), text.end(), IsNameByte) && text[0] != '.' && text[0] != '-';
 }
 
+bool IsEdgeByte(char c) { return c == '.' || c == '-'; }
+
 // "v12": what a version is called, so nothing else may be.
 bool IsVersionWord(std::string_view text) {
   return text.size() > 1 && text[0] == 'v' && std::all_of(text.begin() + 1, text.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -50,7 +52,8 @@ Result<std::string> Alias(std::string_view text) {
   const std::vector<std::string> parts = Split(text, '/');
   const bool good = text.size() <= 128 && std::all_of(parts.begin(), parts.end(), [](const std::string& part) { return IsNamePart(part); });
   if (!good) return Wrong(text, "is not an alias: letters, digits, . _ - and /");
-  if (IsVersionWord(text) || text == "main") return Wrong(text, "is reserved; an alias may not look like a version");
+  const bool commit = text.size() == 40 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  if (IsVersionWord(text) || text == "main" || text == "HEAD" || commit) return Wrong(text, "is reserved; an alias may not look like a version or a commit");
   return std::string(text);
 }
 
@@ -84,8 +87,9 @@ Result<std::string> NormalRepository(std::string_view text) {
   const std::string_view org = slash == std::string_view::npos ? std::string_view("library") : text.substr(0, slash);
   const std::string_view name = slash == std::string_view::npos ? text : text.substr(slash + 1);
   if (!IsNamePart(org) || !IsNamePart(name)) return Wrong(text, "is not a name: ORG/NAME of letters, digits, . _ -");
-  if (text.find("--") != std::string_view::npos || text.find("..") != std::string_view::npos || text.ends_with(".git")) {
-    return Wrong(text, "is not a name: no --, no .., no .git at the end");
+  if (text.find("--") != std::string_view::npos || text.find("..") != std::string_view::npos || org.ends_with(".git") || name.ends_with(".git") ||
+      IsEdgeByte(org.back()) || IsEdgeByte(name.back())) {
+    return Wrong(text, "is not a name: no --, no .., no . or - or .git at the end");
   }
   const size_t dot = name.rfind('.');
   if (dot != std::string_view::npos && IsVersionWord(name.substr(dot + 1))) return Wrong(text, "is reserved: names that end in .vN are versions");

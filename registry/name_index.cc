@@ -83,22 +83,27 @@ Error NoSuchVersion(Database& db, const std::string& name, std::string_view revi
 }
 
 Status AddName(Database& db, const Manifest& manifest, bool is_private, Instant now) {
-  Result<NameEntry> there = FindName(db, manifest.name);
-  if (there.ok()) {
-    if (there->kind == manifest.kind) return OkStatus();
-    return MakeError(ErrorCode::kConflict, fmt::format("registry: {} is a name of a {}", manifest.name, NameOf(there->kind)));
-  }
-  if (there.error().code != ErrorCode::kNotFound) return std::move(there).error();
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT name FROM registry_name WHERE lower_name = ?", Lower(manifest.name)));
-  LORRY_ASSIGN_OR_RETURN(const bool clash, rows.Next());
-  if (clash) return MakeError(ErrorCode::kConflict, fmt::format("registry: {} differs from {} in case only", manifest.name, rows.Text(0)));
-  return db.Run("INSERT INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)", manifest.name, Lower(manifest.name),
+  LORRY_TRY(CheckNameFor(db, manifest.name, manifest.kind));
+  return db.Run("INSERT OR IGNORE INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)", manifest.name, Lower(manifest.name),
                 NameOf(manifest.kind), is_private ? 1 : 0, now);
 }
 
 }  // namespace
 
 std::vector<Migration> RegistryMigrations() { return {{"registry", 1, kSchema1}}; }
+
+Status CheckNameFor(Database& db, const std::string& name, ItemKind kind) {
+  Result<NameEntry> there = FindName(db, name);
+  if (there.ok()) {
+    if (there->kind == kind) return OkStatus();
+    return MakeError(ErrorCode::kConflict, fmt::format("registry: {} is a name of a {}", name, NameOf(there->kind)));
+  }
+  if (there.error().code != ErrorCode::kNotFound) return std::move(there).error();
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT name FROM registry_name WHERE lower_name = ?", Lower(name)));
+  LORRY_ASSIGN_OR_RETURN(const bool clash, rows.Next());
+  if (clash) return MakeError(ErrorCode::kConflict, fmt::format("registry: {} differs from {} in case only", name, rows.Text(0)));
+  return OkStatus();
+}
 
 Result<AddedVersion> AddVersion(Database& db, Manifest manifest, bool is_private, Instant now) {
   LORRY_TRY(AddName(db, manifest, is_private, now));

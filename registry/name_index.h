@@ -35,6 +35,8 @@ struct AddedVersion {
   VersionEntry entry;
   bool existing = false;  // the name had a version of this content already: that one
 };
+// What AddVersion says of the name: kConflict where it is of the other kind, or differs from another in case only.
+Status CheckNameFor(Database& db, const std::string& name, ItemKind kind);
 // Gives the manifest the next version of its name (and the name itself, if it is new, as `is_private` says) and stores it.
 // kConflict where the name is of the other kind, or differs from another in case only.
 Result<AddedVersion> AddVersion(Database& db, Manifest manifest, bool is_private, Instant now);

@@ -37,16 +37,8 @@ const BlobEntry* FindFile(const std::vector<BlobEntry>& files, std::string_view 
 }
 
 Status CheckFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files) {
-  if (files.empty() || files.size() > kMaxFiles) return MakeError(ErrorCode::kData, fmt::format("{} files; 1 to {} are possible", files.size(), kMaxFiles));
-  std::set<std::string> seen;
+  LORRY_TRY(CheckFileList(files));
   for (const BlobEntry& file : files) {
-    if (!IsSafePath(file.path)) return FileFault(file.path, "is no name for a file of a version");
-    if (!seen.insert(file.path).second) return FileFault(file.path, "is there twice");
-    if (file.size > kMaxFileBytes) return FileFault(file.path, fmt::format("has {} bytes; Hugging Face clients fetch at most {}; use smaller shards", file.size, kMaxFileBytes));
-    for (const std::string_view ending : kPickled) {
-      if (file.path.ends_with(ending)) return FileFault(file.path, "holds pickled objects, which run code when read; save it as safetensors");
-    }
-    if (file.path.ends_with(".safetensors") && file.size == 0) return FileFault(file.path, "is empty");
     LORRY_ASSIGN_OR_RETURN(const uint64_t size, blobs.SizeOf(file.digest));
     if (size != file.size) return FileFault(file.path, fmt::format("is said to have {} bytes and has {}", file.size, size));
   }
@@ -156,6 +148,21 @@ Status NameBase(const BlobStore& blobs, const VersionEntry& base, std::vector<Bl
 std::vector<BlobEntry> EntriesOf(const Manifest& manifest) { return {manifest.files.begin(), manifest.files.end()}; }
 
 }  // namespace
+
+Status CheckFileList(const std::vector<BlobEntry>& files) {
+  if (files.empty() || files.size() > kMaxFiles) return MakeError(ErrorCode::kData, fmt::format("{} files; 1 to {} are possible", files.size(), kMaxFiles));
+  std::set<std::string> seen;
+  for (const BlobEntry& file : files) {
+    if (!IsSafePath(file.path)) return FileFault(file.path, "is no name for a file of a version");
+    if (!seen.insert(file.path).second) return FileFault(file.path, "is there twice");
+    if (file.size > kMaxFileBytes) return FileFault(file.path, fmt::format("has {} bytes; Hugging Face clients fetch at most {}; use smaller shards", file.size, kMaxFileBytes));
+    for (const std::string_view ending : kPickled) {
+      if (file.path.ends_with(ending)) return FileFault(file.path, "holds pickled objects, which run code when read; save it as safetensors");
+    }
+    if (file.path.ends_with(".safetensors") && file.size == 0) return FileFault(file.path, "is empty");
+  }
+  return OkStatus();
+}
 
 Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files) {
   LORRY_TRY(CheckFiles(blobs, files));

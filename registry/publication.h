@@ -39,6 +39,9 @@ struct Published {
 // Errors: kData naming file and key, kNotFound (a blob, the base), kUsage (a name), kConflict.
 Result<Published> Publish(Database& db, const BlobStore& blobs, const Publication& publication, Instant now);
 
+// What can be said of files from their names and sizes alone. kData naming the file.
+Status CheckFileList(const std::vector<BlobEntry>& files);
+
 // The checks alone. `base_files` are those of the adapter's base.
 Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files);
 Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files, const std::vector<BlobEntry>& base_files);

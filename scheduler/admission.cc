@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "configs/job_spec.h"
 #include "scheduler/placement.h"
 
@@ -55,15 +56,14 @@ const wire::Input* FindInput(const std::vector<wire::Input>& inputs, const std::
   return found == inputs.end() ? nullptr : &*found;
 }
 
-bool IsSafePath(const std::string& path) {
-  return !path.empty() && path.front() != '/' && path.find("..") == std::string::npos && path.find('\0') == std::string::npos;
-}
-
 // Every file that the job names is there as an input; every name is resolved to one.
 Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, RunSpec* spec) {
   for (const wire::Input& input : spec->inputs) {
+    if (!IsValidUtf8(input.name)) return SpecError("", fmt::format("the input name \"{}\" is not UTF-8", EscapeControl(input.name)));
     for (const wire::BlobFile& file : input.files) {
-      if (!IsSafePath(file.path)) return SpecError(input.name, fmt::format("\"{}\" is not a path within an input", file.path));
+      if (!IsValidUtf8(file.path) || !IsPathWithin(file.path)) {
+        return SpecError(input.name, fmt::format("\"{}\" is not a path within an input, in UTF-8", EscapeControl(file.path)), "rename the file");
+      }
     }
   }
   for (const auto& [name, key] : FilesOf(job)) {
@@ -81,6 +81,15 @@ Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, R
     spec->inputs.push_back(wire::Input{reference.input, true, std::move(resolved->files)});
   }
   return OkStatus();
+}
+
+// A whole run is not to end in a name or a file that could have been refused before it.
+Status CheckPublication(const JobSpec& job, Database& db, RegistryPort* registry, const RunSpec& spec) {
+  const FinetuneSpec* finetune = job.finetune();
+  if (finetune == nullptr || registry == nullptr) return OkStatus();
+  LORRY_TRY(registry->CheckTarget(db, finetune->output.adapter, finetune->output.alias.value_or("")));
+  if (!spec.model.empty()) return OkStatus();
+  return registry->CheckBaseDirectory(db, finetune->base_model, FindInput(spec.inputs, "base_model")->files);
 }
 
 // Run ids as they are; a name is the latest run of that name in the project.
@@ -135,6 +144,7 @@ Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> i
     spec.expires_after = batch->expires_after.value_or(Millis());
   }
   LORRY_TRY(ResolveInputs(job, db, registry, &spec));
+  LORRY_TRY(CheckPublication(job, db, registry, spec));
   LORRY_TRY(ResolveAfter(job, state, &spec));
   LORRY_TRY(SetNeeds(job, state, policy, &spec));
   spec.job_json = CanonicalJson(ToJson(job));
@@ -162,6 +172,7 @@ RunId MakeRunId() {
 Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs,
                         AdmissionPolicy policy) {
   if (submit.submission.empty() || submit.submission.str().size() > 200) return SpecError("", "a submission needs an id of 1 to 200 characters");
+  if (!IsValidUtf8(submit.submission.str())) return SpecError("", fmt::format("the submission id \"{}\" is not UTF-8", EscapeControl(submit.submission.str())));
   const Digest digest = DigestOf(submit);
   LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT run, submitted_digest FROM run WHERE submission=?", submit.submission));
   LORRY_ASSIGN_OR_RETURN(bool known, rows.Next());
@@ -172,7 +183,7 @@ Result<Admission> Admit(const wire::Submit& submit, const State& state, Database
   }
   for (const wire::Input& input : submit.inputs) {
     for (const wire::BlobFile& file : input.files) {
-      if (!blobs.Has(file.digest)) return MakeError(ErrorCode::kNotFound, fmt::format("input {}: {} was not sent", input.name, file.path));
+      if (!blobs.Has(file.digest)) return MakeError(ErrorCode::kNotFound, fmt::format("input {}: {} was not sent", EscapeControl(input.name), EscapeControl(file.path)));
     }
   }
   Admission admission;

@@ -41,6 +41,14 @@ std::string TextAt(const json& object, const char* key) {
   return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
 }
 
+constexpr size_t kLongestName = 96;  // registry/name_rules.cc
+
+Error AtKey(Error error, const char* key) {
+  error.code = ErrorCode::kSpec;
+  error.key = key;
+  return error;
+}
+
 // A name for a model that was given as a directory: its last part, letters that names do not have replaced.
 std::string NameOfDirectory(const std::string& directory) {
   std::string name = std::filesystem::path(directory).filename().string();
@@ -48,6 +56,7 @@ std::string NameOfDirectory(const std::string& directory) {
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') c = '_';
   }
+  name.resize(std::min(name.size(), kLongestName));
   return "library/" + (name.empty() ? "model" : name);
 }
 
@@ -60,6 +69,24 @@ class Registry final : public RegistryPort {
     ResolvedReference resolved{version.Text(), version.digest, version.manifest.created, {}};
     for (const ManifestFile& file : version.manifest.files) resolved.files.push_back(wire::BlobFile{file.path, file.digest, file.size});
     return resolved;
+  }
+
+  Status CheckTarget(Database& db, const std::string& adapter, const std::string& alias) override {
+    const Result<std::string> name = FullName(adapter);
+    if (!name.ok()) return AtKey(name.error(), "output.adapter");
+    if (const Status free = CheckNameFor(db, *name, ItemKind::kAdapter); !free.ok()) return AtKey(free.error(), "output.adapter");
+    const Status alias_checked = alias.empty() ? OkStatus() : CheckAlias(alias);
+    return alias_checked.ok() ? OkStatus() : Status(AtKey(alias_checked.error(), "output.alias"));
+  }
+
+  Status CheckBaseDirectory(Database& db, const std::string& directory, const std::vector<wire::BlobFile>& files) override {
+    Status checked = CheckFileList(EntriesOf(files));
+    if (checked.ok()) checked = CheckNameFor(db, NameOfDirectory(directory), ItemKind::kModel);
+    if (checked.ok()) return checked;
+    Error error = checked.error();
+    if (!error.file.empty()) error.message = error.file + " " + error.message;
+    error.file.clear();  // the job's file is what the key stands in
+    return AtKey(std::move(error), "base_model");
   }
 
   // A fine-tuning run's adapter becomes a version; other kinds of run publish nothing.
