@@ -47,6 +47,7 @@ Result<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
     bytes.reserve(static_cast<size_t>(info.st_size));
     while ((got = ::read(fd, buffer, sizeof(buffer))) > 0 && static_cast<int64_t>(bytes.size()) <= max_bytes) bytes.append(buffer, got);
     if (got < 0) status = ErrnoError("cannot read", path);
+    else if (static_cast<int64_t>(bytes.size()) > max_bytes) status = MakeError(ErrorCode::kData, fmt::format("{} has more than {} bytes", path, max_bytes));
   }
   ::close(fd);
   if (!status.ok()) return status.error();
@@ -164,8 +165,9 @@ Status MakeDirectories(const std::string& path, int mode) {
     if (so_far.empty()) continue;
     if (::mkdir(so_far.c_str(), mode) != 0 && errno != EEXIST) return ErrnoError("cannot create folder", so_far);
   }
-  if (!fs::is_directory(path)) {
-    errno = ENOTDIR;
+  std::error_code code;
+  if (!fs::is_directory(path, code)) {
+    errno = code ? code.value() : ENOTDIR;
     return ErrnoError("cannot create folder", path);
   }
   return OkStatus();

@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "cli/model_source.h"
 #include "cli/run_text.h"
 
@@ -25,15 +26,18 @@ Result<nlohmann::json> OutputsOf(Session& session, const RunId& run) {
 
 // A directory output goes into a folder of its name; a file stands beside the others.
 Status PullOutput(Session& session, const nlohmann::json& output, const std::string& folder) {
+  const std::string name = output.value("name", "output");
+  if (!IsPathWithin(name)) return MakeError(ErrorCode::kData, fmt::format("the run has an output \"{}\", which is outside its folder", EscapeControl(name)));
   const bool directory = output.value("directory", false);
-  return FetchFiles(session, output.at("files"), directory ? folder + "/" + output.value("name", "output") : folder);
+  return FetchFiles(session, output.at("files"), directory ? folder + "/" + name : folder);
 }
 
 // True where every file lies in `folder` already with its digest.
 bool AllThere(const nlohmann::json& files, const std::string& folder) {
   for (const auto& file : files) {
-    const std::string path = folder + "/" + file.at("path").get<std::string>();
-    if (!FileExists(path)) return false;
+    const std::string relative = file.at("path").get<std::string>();
+    const std::string path = folder + "/" + relative;
+    if (!IsPathWithin(relative) || !FileExists(path)) return false;
     const Result<Digest> digest = Sha256OfFile(path);
     if (!digest.ok() || digest->hex() != file.at("digest").get<std::string>()) return false;
   }

@@ -232,6 +232,8 @@ void DrainRuns(Session& session) {
 Result<int> RunUp(Session& session, const UpOptions& options) {
   LORRY_TRY(PrepareHome(session.home()));
   if (const auto running = ReadHomeAddresses(session.home())) {
+    // A `lorry down` that was broken off has left it draining.
+    LORRY_TRY(session.Ask("scheduler.drain", {{"drain", false}}));
     PrintAddresses(session, *running, "is up already");
     return 0;
   }

@@ -11,8 +11,11 @@ namespace {
 
 Instant NextHour(Instant at) { return Instant{(at.millis() / kMillisPerHour + 1) * kMillisPerHour}; }
 
+// An attempt's span is at most weeks; one of centuries would be cut into millions of hours.
+constexpr Millis kLongestSpan{int64_t{10} * 366 * 24 * 3'600'000};
+
 Status CheckSpan(const UsageSpan& span) {
-  if (span.t0 < Instant{0} || span.t1 < span.t0) {
+  if (span.t0 < Instant{0} || span.t1 < span.t0 || span.t1 - span.t0 > kLongestSpan) {
     return MakeError(ErrorCode::kData, fmt::format("device {} is reported from {} ms to {} ms", span.device.str(),
                                                    span.t0.millis(), span.t1.millis()));
   }

@@ -24,7 +24,7 @@ Result<Role> ParseRole(std::string_view name);
 std::vector<Migration> AccessMigrations();
 // token.create, token.list, token.revoke (docs/formats/queries.md).
 void AddTokenQueries(QueryTable* table);
-Result<bool> AnyTokenExists(Database& db);
+Result<bool> AnyTokenExists(Database& db);  // that is not revoked
 
 // What a request may do.
 struct Access {

@@ -1,6 +1,7 @@
 #include "base/transport/scheduler_client.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include <fmt/format.h>
 
@@ -105,18 +106,25 @@ Result<std::vector<bool>> SchedulerClient::HasBlobs(const std::vector<Digest>& d
 }
 
 Status SchedulerClient::PutFile(const std::string& path, const Digest& digest, const ByteProgress& progress) {
-  LORRY_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-  const std::string_view bytes = file.text();
-  wire::PutBlob piece{digest, bytes.size(), 0, ""};
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return ErrnoError("cannot open", path);
+  LORRY_ASSIGN_OR_RETURN(const Bytes whole, FileSize(path));
+  const auto size = static_cast<uint64_t>(whole.count());
+  wire::PutBlob piece{digest, size, 0, ""};
   while (true) {
     LORRY_ASSIGN_OR_RETURN(wire::BlobStored stored, Call<wire::BlobStored>(piece));
-    if (progress) progress(stored.complete ? bytes.size() : stored.next_offset, bytes.size());
+    if (progress) progress(stored.complete ? size : stored.next_offset, size);
     if (stored.complete) return OkStatus();
-    if (stored.next_offset > bytes.size() || (stored.next_offset == bytes.size() && !piece.bytes.empty())) {
+    if (stored.next_offset > size || (stored.next_offset == size && !piece.bytes.empty())) {
       return MakeError(ErrorCode::kData, fmt::format("{} changed while it was sent", path), "submit again");
     }
     piece.offset = stored.next_offset;
-    piece.bytes = std::string(bytes.substr(piece.offset, wire::kBlobPieceBytes));
+    // Read, not mapped: a file that is cut short meanwhile ends in an error, not in a signal.
+    piece.bytes.resize(std::min<uint64_t>(size - piece.offset, wire::kBlobPieceBytes));
+    file.seekg(static_cast<std::streamoff>(piece.offset));
+    if (!file.read(piece.bytes.data(), static_cast<std::streamsize>(piece.bytes.size()))) {
+      return MakeError(ErrorCode::kData, fmt::format("{} changed while it was sent", path), "submit again");
+    }
   }
 }
 

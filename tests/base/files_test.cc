@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -34,6 +35,9 @@ TEST_CASE("errors name the path and their kind") {
   CHECK(MappedFile::Open(dir.path() + "/none").error().code == ErrorCode::kNotFound);
   REQUIRE(WriteFileAtomically(dir.path() + "/big", std::string(100, 'x')).ok());
   CHECK(ReadFile(dir.path() + "/big", 99).error().code == ErrorCode::kData);
+  CHECK(ReadFile("/dev/zero", 1 << 20).error().code == ErrorCode::kData);
+  REQUIRE(::symlink("loop", (dir.path() + "/loop").c_str()) == 0);
+  CHECK_FALSE(MakeDirectories(dir.path() + "/loop").ok());
   CHECK(MakeDirectories(dir.path() + "/big/below").error().code == ErrorCode::kNotFound);
   CHECK(WriteFileAtomically(dir.path() + "/no/such/folder", "x").error().code == ErrorCode::kNotFound);
 }

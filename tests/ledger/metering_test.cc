@@ -138,6 +138,7 @@ TEST_CASE("impossible usage is refused") {
   const std::vector<std::vector<UsageSpan>> wrong = {
       {Span("w/cpu-0", UsageClass::kProductive, 10, 9)},
       {Span("w/cpu-0", UsageClass::kProductive, -1, 9)},
+      {Span("w/cpu-0", UsageClass::kProductive, 0, int64_t{1} << 55)},
       {Span("w/cpu-0", UsageClass::kProductive, 0, 10), Span("w/cpu-0", UsageClass::kDrain, 9, 20)},
   };
   for (const auto& spans : wrong) {

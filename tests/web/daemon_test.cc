@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "scheduler/scheduler.h"
 #include "web/daemon.h"
 #include "web/site.h"
@@ -126,6 +127,52 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
   }
   lorryd.Query("token.revoke", {{"id", serving["id"]}}, "k4");
   CHECK(lorryd.Get("/v1/runs", serving["token"]).status == 401);
+  lorryd.Query("token.revoke", {{"id", finance["id"]}}, "k5");
+  lorryd.Query("token.revoke", {{"id", admin["id"]}}, "k6");
+  CHECK(lorryd.Get("/v1/runs").status == 403);  // not open again
+}
+
+TEST_CASE("a question of another shape is refused") {
+  Lorryd lorryd;
+  for (const auto& [name, question] : std::vector<std::pair<std::string, std::string>>{
+           {"token.create", R"({"role":7})"}, {"token.create", "[]"}, {"token.revoke", R"({"id":[]})"}, {"cost.report", "7"}, {"price.record", R"({"text":1})"}}) {
+    INFO(name << " " << question);
+    auto answer = lorryd.daemon_->scheduler().Call<wire::JsonReply>(wire::Query{name, question, ""});
+    REQUIRE_FALSE(answer.ok());
+    CHECK(answer.error().code == ErrorCode::kUsage);
+  }
+  CHECK(lorryd.Get("/healthz").status == 200);
+}
+
+TEST_CASE("a fine-tuning job whose output could not be published is refused before it starts") {
+  Lorryd lorryd;
+  Scheduler& scheduler = lorryd.daemon_->scheduler();
+  TempDirectory files;
+  REQUIRE(WriteFileAtomically(files.path() + "/a", "{}").ok());
+  const Digest digest = Sha256Of("{}");
+  REQUIRE(scheduler.Call<wire::BlobStored>(wire::PutBlob{digest, 2, 0, "{}"}).ok());
+  // adapter | alias | file of the base | key that is named
+  const std::tuple<std::string, json, std::string, std::string> cases[] = {
+      {"acme/my-", json(), "config.json", "output.adapter"},
+      {"acme/x.", json(), "config.json", "output.adapter"},
+      {"acme/x", "HEAD", "config.json", "output.alias"},
+      {"acme/x", std::string(40, 'a'), "config.json", "output.alias"},
+      {"acme/x", json(), "pytorch_model.bin", "base_model"},
+      {"acme/x", json(), ".gitattributes", "base_model"},
+      {"acme/x", json(), "config.json", ""},
+  };
+  int number = 0;
+  for (const auto& [adapter, alias, file, key] : cases) {
+    INFO(adapter << " " << alias << " " << file);
+    json job = {{"kind", "finetune"}, {"name", "tune"}, {"project", "docs"}, {"base_model", "/models/" + std::string(120, 'm')},
+                {"dataset", {{"path", "/data/train.jsonl"}}}, {"output", {{"adapter", adapter}}}, {"resources", {{"cpus", 1}}}};
+    if (!alias.is_null()) job["output"]["alias"] = alias;
+    const std::vector<wire::Input> inputs = {{"base_model", true, {{file, digest, 2}}}, {"train", false, {{"train.jsonl", digest, 2}}}};
+    auto made = scheduler.Call<wire::Submitted>(wire::Submit{SubmissionId("f-" + std::to_string(++number)), job.dump(), inputs});
+    CAPTURE(made.ok() ? "" : made.error().Format());
+    CHECK(made.ok() == key.empty());
+    if (!made.ok()) CHECK(made.error().key == key);
+  }
 }
 
 TEST_CASE("the Hugging Face face answers a stranger's miss in that client's words") {
