@@ -165,13 +165,13 @@ TEST_CASE("a fine-tuning job whose output could not be published is refused befo
   for (const auto& [adapter, alias, file, key] : cases) {
     INFO(adapter << " " << alias << " " << file);
     json job = {{"kind", "finetune"}, {"name", "tune"}, {"project", "docs"}, {"base_model", "/models/" + std::string(120, 'm')},
-                {"dataset", {{"path", "/data/train.jsonl"}}}, {"output", {{"adapter", adapter}}}, {"resources", {{"cpus", 1}}}};
+                {"dataset", {{"path", "/data/train.jsonl"}}}, {"training", {{"max_steps", 1}}}, {"output", {{"adapter", adapter}}}, {"resources", {{"cpus", 1}}}};
     if (!alias.is_null()) job["output"]["alias"] = alias;
     const std::vector<wire::Input> inputs = {{"base_model", true, {{file, digest, 2}}}, {"train", false, {{"train.jsonl", digest, 2}}}};
     auto made = scheduler.Call<wire::Submitted>(wire::Submit{SubmissionId("f-" + std::to_string(++number)), job.dump(), inputs});
     CAPTURE(made.ok() ? "" : made.error().Format());
     CHECK(made.ok() == key.empty());
-    if (!made.ok()) CHECK(made.error().key == key);
+    if (!made.ok()) CHECK(made.error().Format().find(key) != std::string::npos);
   }
 }
 
