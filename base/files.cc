@@ -22,7 +22,9 @@ Error ErrnoError(std::string_view what, const std::string& path) {
   ErrorCode kind = ErrorCode::kStorage;
   std::string hint;
   if (code == ENOENT || code == ENOTDIR) kind = ErrorCode::kNotFound;
-  if (code == EACCES || code == EPERM || code == EROFS) kind = ErrorCode::kNotAllowed, hint = "check the owner and mode of the file and its folders";
+  if (code == EACCES || code == EPERM || code == EROFS) {
+    kind = ErrorCode::kNotAllowed, hint = "check the owner and mode of the file and its folders";
+  }
   if (code == ENOSPC || code == EDQUOT) hint = "free space on that file system";
   return MakeError(kind, fmt::format("{} {}: {}", what, path, std::strerror(code)), hint);
 }
@@ -31,7 +33,7 @@ Result<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoError("cannot open", path);
   std::string bytes;
-  struct stat info{};
+  struct stat info = {};
   Status status;
   if (::fstat(fd, &info) != 0) {
     status = ErrnoError("cannot read", path);
@@ -45,9 +47,14 @@ Result<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
     char buffer[1 << 16];
     ssize_t got;
     bytes.reserve(static_cast<size_t>(info.st_size));
-    while ((got = ::read(fd, buffer, sizeof(buffer))) > 0 && static_cast<int64_t>(bytes.size()) <= max_bytes) bytes.append(buffer, got);
-    if (got < 0) status = ErrnoError("cannot read", path);
-    else if (static_cast<int64_t>(bytes.size()) > max_bytes) status = MakeError(ErrorCode::kData, fmt::format("{} has more than {} bytes", path, max_bytes));
+    while ((got = ::read(fd, buffer, sizeof(buffer))) > 0 && static_cast<int64_t>(bytes.size()) <= max_bytes) {
+      bytes.append(buffer, got);
+    }
+    if (got < 0) {
+      status = ErrnoError("cannot read", path);
+    } else if (static_cast<int64_t>(bytes.size()) > max_bytes) {
+      status = MakeError(ErrorCode::kData, fmt::format("{} has more than {} bytes", path, max_bytes));
+    }
   }
   ::close(fd);
   if (!status.ok()) return status.error();
@@ -103,7 +110,7 @@ Status AtomicFile::Commit() {
 Result<MappedFile> MappedFile::Open(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoError("cannot open", path);
-  struct stat info{};
+  struct stat info = {};
   void* address = nullptr;
   Status status;
   if (::fstat(fd, &info) != 0) {
@@ -151,7 +158,7 @@ bool FileExists(const std::string& path) {
 }
 
 Result<Bytes> FileSize(const std::string& path) {
-  struct stat info{};
+  struct stat info = {};
   if (::stat(path.c_str(), &info) != 0) return ErrnoError("cannot read", path);
   return Bytes(info.st_size);
 }
@@ -184,7 +191,9 @@ Status RemoveTree(const std::string& path) {
 Result<std::vector<std::string>> ListDirectory(const std::string& path) {
   std::error_code code;
   std::vector<std::string> names;
-  for (fs::directory_iterator it(path, code), end; !code && it != end; it.increment(code)) names.push_back(it->path().filename().string());
+  for (fs::directory_iterator it(path, code), end; !code && it != end; it.increment(code)) {
+    names.push_back(it->path().filename().string());
+  }
   if (code) {
     errno = code.value();
     return ErrnoError("cannot list", path);
@@ -194,7 +203,7 @@ Result<std::vector<std::string>> ListDirectory(const std::string& path) {
 }
 
 Result<Bytes> FreeBytes(const std::string& path) {
-  struct statvfs info{};
+  struct statvfs info = {};
   if (::statvfs(path.c_str(), &info) != 0) return ErrnoError("cannot look at the file system of", path);
   return Bytes(static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize));
 }
@@ -203,7 +212,7 @@ Status SyncDirectory(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return ErrnoError("cannot open folder", path);
   const bool synced = ::fsync(fd) == 0;
-  const Status status = synced ? OkStatus() : Status(ErrnoError("cannot sync folder", path));
+  Status status = synced ? OkStatus() : Status(ErrnoError("cannot sync folder", path));
   ::close(fd);
   return status;
 }

@@ -44,7 +44,8 @@ class AtomicFile {
   const std::string& temporary_path() const { return temporary_; }
 
  private:
-  AtomicFile(int fd, std::string temporary, std::string path) : fd_(fd), temporary_(std::move(temporary)), path_(std::move(path)) {}
+  AtomicFile(int fd, std::string temporary, std::string path)
+      : fd_(fd), temporary_(std::move(temporary)), path_(std::move(path)) {}
   int fd_;
   std::string temporary_;
   std::string path_;

@@ -27,7 +27,7 @@ Status ForEachPiece(const std::string& path, const std::function<void(std::strin
   std::vector<char> buffer(kReadBytes);
   ssize_t got;
   while ((got = ::read(fd, buffer.data(), buffer.size())) > 0) use({buffer.data(), static_cast<size_t>(got)});
-  const Status status = got < 0 ? Status(ErrnoError("cannot read", path)) : OkStatus();
+  Status status = got < 0 ? Status(ErrnoError("cannot read", path)) : OkStatus();
   ::close(fd);
   return status;
 }

@@ -33,7 +33,10 @@ class NumberId {
   constexpr explicit NumberId(uint64_t value) : value_(value) {}
   constexpr uint64_t value() const { return value_; }
   constexpr NumberId Next() const { return NumberId(value_ + 1); }
-  NumberId& operator++() { ++value_; return *this; }
+  NumberId& operator++() {
+    ++value_;
+    return *this;
+  }
   friend constexpr auto operator<=>(const NumberId&, const NumberId&) = default;
   friend constexpr bool operator==(const NumberId&, const NumberId&) = default;
 
@@ -44,7 +47,7 @@ class NumberId {
 using RunId = TextId<struct RunIdTag>;                // "r-" and 12 letters or digits, given by the scheduler
 using SubmissionId = TextId<struct SubmissionIdTag>;  // chosen by the client: the same one again is the same submission
 using WorkerId = TextId<struct WorkerIdTag>;
-using DeviceId = TextId<struct DeviceIdTag>;          // a GPU's UUID, or "WORKER/cpu-N" for a CPU slot
+using DeviceId = TextId<struct DeviceIdTag>;  // a GPU's UUID, or "WORKER/cpu-N" for a CPU slot
 using ProjectName = TextId<struct ProjectNameTag>;
 using UserName = TextId<struct UserNameTag>;
 
@@ -53,7 +56,7 @@ using Epoch = NumberId<struct EpochTag>;                  // grows with every gr
 using Sequence = NumberId<struct SequenceTag>;            // position in the event log
 using LeaseId = NumberId<struct LeaseIdTag>;
 using PriceId = NumberId<struct PriceIdTag>;
-using RowIndex = NumberId<struct RowIndexTag>;            // from 0, a row of a batch input
+using RowIndex = NumberId<struct RowIndexTag>;  // from 0, a row of a batch input
 
 }  // namespace lorry
 

@@ -47,7 +47,8 @@ Result<JournalContents> ReadJournal(const std::string& path) {
     return MakeError(ErrorCode::kData, fmt::format("{} is not a journal", path));
   }
   if (const uint32_t version = GetU32(bytes, 4); version != kVersion) {
-    return MakeError(ErrorCode::kData, fmt::format("{} is a journal of version {}; this program reads version {}", path, version, kVersion));
+    return MakeError(ErrorCode::kData,
+                     fmt::format("{} is a journal of version {}; this program reads version {}", path, version, kVersion));
   }
   size_t at = kHeadBytes;
   while (at + 8 <= bytes.size()) {

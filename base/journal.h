@@ -1,7 +1,7 @@
 // An append-only file of records that survives a crash at any byte: each record is
 //   u32 payload length, u32 CRC-32C of the payload, the payload      (little-endian)
-// after a head of 8 bytes: "LRYJ", u32 version 1. A torn or flipped record and all after it are cut by the reader, which says where.
-// Rejected: HDF5 for what grows (unreadable after a crash), SQLite per attempt (one fsync too many a record).
+// after a head of 8 bytes: "LRYJ", u32 version 1. A torn or flipped record and all after it are cut by the reader, which says
+// where. Rejected: HDF5 for what grows (unreadable after a crash), SQLite per attempt (one fsync too many a record).
 #pragma once
 
 #include <cstdint>

@@ -52,7 +52,9 @@ class StrictSax : public nlohmann::detail::json_sax_dom_parser<json> {
       std::string text = error.what();
       const size_t colon = text.find("; ");
       message_ = "not JSON: " + EscapeControl(colon == std::string::npos ? text : text.substr(0, text.find("; expected")), 200);
-      if (const size_t bracket = message_.find("] "); bracket != std::string::npos) message_ = "not JSON: " + message_.substr(bracket + 2);
+      if (const size_t bracket = message_.find("] "); bracket != std::string::npos) {
+        message_ = "not JSON: " + message_.substr(bracket + 2);
+      }
     }
     return Base::parse_error(position, token, error);
   }
@@ -97,7 +99,8 @@ Result<json> ParseJson(std::string_view text, const JsonLimits& limits) {
   json root;
   StrictSax sax(root, limits.max_depth);
   if (json::sax_parse(text.begin(), text.end(), &sax)) return root;
-  Error error = AtOffset(text, sax.error_position() > 0 ? sax.error_position() - 1 : 0, sax.message().empty() ? "not JSON" : sax.message());
+  Error error =
+      AtOffset(text, sax.error_position() > 0 ? sax.error_position() - 1 : 0, sax.message().empty() ? "not JSON" : sax.message());
   if (sax.error_position() == 0) error.line = error.column = 0;
   error.key = EscapeControl(sax.repeated_key());
   return error;

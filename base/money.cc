@@ -40,7 +40,8 @@ std::string Decimal(Int128 value, int scale) {
 
 // Reads a decimal number of at most `decimals` decimals as a whole number of 10^-decimals.
 Result<Int128> ParseDecimal(std::string_view text, int decimals, bool sign_allowed) {
-  const Error error = MakeError(ErrorCode::kSpec, fmt::format("\"{}\" is not a dollar amount with at most {} decimals", text, decimals));
+  const Error error =
+      MakeError(ErrorCode::kSpec, fmt::format("\"{}\" is not a dollar amount with at most {} decimals", text, decimals));
   bool negative = false;
   if (sign_allowed && !text.empty() && text.front() == '-') negative = true, text.remove_prefix(1);
   const size_t point = text.find('.');
@@ -78,7 +79,8 @@ Int128 CheckedMultiply(Int128 a, Int128 b) {
 
 std::string ToString(Int128 value) {
   if (value == 0) return "0";
-  __extension__ unsigned __int128 rest = value < 0 ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+  __extension__ unsigned __int128 rest =
+      value < 0 ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
   std::string digits;
   for (; rest > 0; rest /= 10) digits.push_back(static_cast<char>('0' + static_cast<int>(rest % 10)));
   if (value < 0) digits.push_back('-');
@@ -93,7 +95,9 @@ Result<Int128> ParseInt128(std::string_view text) {
   if (text.empty() || text.size() > 39) return error;
   Int128 value = 0;
   for (const char c : text) {
-    if (c < '0' || c > '9' || __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value)) return error;
+    if (c < '0' || c > '9' || __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, c - '0', &value)) {
+      return error;
+    }
   }
   return negative ? -value : value;
 }

@@ -26,10 +26,20 @@ Result<Int128> ParseInt128(std::string_view text);
 class Dollars {
  public:
   constexpr Dollars() = default;
-  static constexpr Dollars FromE18(Int128 e18) { Dollars d; d.e18_ = e18; return d; }
+  static constexpr Dollars FromE18(Int128 e18) {
+    Dollars d;
+    d.e18_ = e18;
+    return d;
+  }
   constexpr Int128 e18() const { return e18_; }
-  Dollars& operator+=(Dollars other) { e18_ = CheckedAdd(e18_, other.e18_); return *this; }
-  Dollars& operator-=(Dollars other) { e18_ = CheckedAdd(e18_, -other.e18_); return *this; }
+  Dollars& operator+=(Dollars other) {
+    e18_ = CheckedAdd(e18_, other.e18_);
+    return *this;
+  }
+  Dollars& operator-=(Dollars other) {
+    e18_ = CheckedAdd(e18_, -other.e18_);
+    return *this;
+  }
   friend Dollars operator+(Dollars a, Dollars b) { return a += b; }
   friend Dollars operator-(Dollars a, Dollars b) { return a -= b; }
   friend Dollars operator-(Dollars a) { return FromE18(-a.e18_); }
@@ -44,7 +54,11 @@ class Dollars {
 class UnitPrice {
  public:
   constexpr UnitPrice() = default;
-  static constexpr UnitPrice FromE9(int64_t e9) { UnitPrice p; p.e9_ = e9; return p; }
+  static constexpr UnitPrice FromE9(int64_t e9) {
+    UnitPrice p;
+    p.e9_ = e9;
+    return p;
+  }
   constexpr int64_t e9() const { return e9_; }
   friend constexpr auto operator<=>(const UnitPrice&, const UnitPrice&) = default;
   friend constexpr bool operator==(const UnitPrice&, const UnitPrice&) = default;
@@ -57,7 +71,11 @@ class UnitPrice {
 class Quantity {
  public:
   constexpr Quantity() = default;
-  static constexpr Quantity FromE9(Int128 e9) { Quantity q; q.e9_ = e9; return q; }
+  static constexpr Quantity FromE9(Int128 e9) {
+    Quantity q;
+    q.e9_ = e9;
+    return q;
+  }
   constexpr Int128 e9() const { return e9_; }
   friend Quantity operator+(Quantity a, Quantity b) { return FromE9(CheckedAdd(a.e9_, b.e9_)); }
   friend Quantity operator-(Quantity a, Quantity b) { return FromE9(CheckedAdd(a.e9_, -b.e9_)); }

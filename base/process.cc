@@ -34,7 +34,7 @@ std::string FindProgram(const std::string& name) {
   std::string rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
   for (size_t begin = 0; begin <= rest.size();) {
     const size_t colon = std::min(rest.find(':', begin), rest.size());
-    const std::string candidate = rest.substr(begin, colon - begin) + "/" + name;
+    std::string candidate = rest.substr(begin, colon - begin) + "/" + name;
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
     begin = colon + 1;
   }

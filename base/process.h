@@ -18,12 +18,12 @@
 namespace lorry {
 
 struct SpawnOptions {
-  std::vector<std::string> argv;            // argv[0] is looked up in PATH where it has no slash
-  std::map<std::string, std::string> env;   // added to, or replacing, the parent's
-  std::string cwd;                          // empty: the parent's
-  std::string stdin_path = "/dev/null";     // empty: the parent's
-  std::string stdout_path;                  // appended to; empty: the parent's
-  std::string stderr_path;                  // appended to; empty: the parent's; may be the same as stdout_path
+  std::vector<std::string> argv;           // argv[0] is looked up in PATH where it has no slash
+  std::map<std::string, std::string> env;  // added to, or replacing, the parent's
+  std::string cwd;                         // empty: the parent's
+  std::string stdin_path = "/dev/null";    // empty: the parent's
+  std::string stdout_path;                 // appended to; empty: the parent's
+  std::string stderr_path;                 // appended to; empty: the parent's; may be the same as stdout_path
   bool die_with_parent = true;
   bool own_group = true;
 };
@@ -36,8 +36,8 @@ struct ProcessEnd {
 
 class ChildProcess {
  public:
-  // Errors: kNotFound or kNotAllowed where the program cannot be executed; kStorage where the machine lacks something (a process, memory)
-  // or a file or folder of `options` cannot be had, which the text names.
+  // Errors: kNotFound or kNotAllowed where the program cannot be executed; kStorage where the machine lacks something (a process,
+  // memory) or a file or folder of `options` cannot be had, which the text names.
   static Result<ChildProcess> Start(const SpawnOptions& options);
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;

@@ -1,5 +1,5 @@
-// Random numbers that belong to a purpose: each generator is keyed by (seed, what it is for, indices) and counts by itself, so that
-// no draw depends on the order in which anything happens.
+// Random numbers that belong to a purpose: each generator is keyed by (seed, what it is for, indices) and counts by itself, so
+// that no draw depends on the order in which anything happens.
 //
 // Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Values; one thread at a time.
 #pragma once

@@ -6,19 +6,32 @@ namespace lorry {
 
 const char* ErrorCodeName(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUsage: return "usage";
-    case ErrorCode::kSpec: return "spec_error";
-    case ErrorCode::kNotFound: return "not_found";
-    case ErrorCode::kNotAllowed: return "not_allowed";
-    case ErrorCode::kUnreachable: return "unreachable";
-    case ErrorCode::kBudget: return "budget";
-    case ErrorCode::kConflict: return "conflict";
-    case ErrorCode::kData: return "data_error";
-    case ErrorCode::kStorage: return "storage";
-    case ErrorCode::kOutOfMemory: return "out_of_memory";
-    case ErrorCode::kTimeout: return "timeout";
-    case ErrorCode::kUnsupported: return "not_in_this_version";
-    case ErrorCode::kInternal: return "internal";
+    case ErrorCode::kUsage:
+      return "usage";
+    case ErrorCode::kSpec:
+      return "spec_error";
+    case ErrorCode::kNotFound:
+      return "not_found";
+    case ErrorCode::kNotAllowed:
+      return "not_allowed";
+    case ErrorCode::kUnreachable:
+      return "unreachable";
+    case ErrorCode::kBudget:
+      return "budget";
+    case ErrorCode::kConflict:
+      return "conflict";
+    case ErrorCode::kData:
+      return "data_error";
+    case ErrorCode::kStorage:
+      return "storage";
+    case ErrorCode::kOutOfMemory:
+      return "out_of_memory";
+    case ErrorCode::kTimeout:
+      return "timeout";
+    case ErrorCode::kUnsupported:
+      return "not_in_this_version";
+    case ErrorCode::kInternal:
+      return "internal";
   }
   return "internal";
 }
@@ -27,12 +40,18 @@ int ExitStatusOf(ErrorCode code) {
   switch (code) {
     case ErrorCode::kUsage:
     case ErrorCode::kSpec:
-    case ErrorCode::kUnsupported: return 2;
-    case ErrorCode::kUnreachable: return 3;
-    case ErrorCode::kNotAllowed: return 4;
-    case ErrorCode::kNotFound: return 5;
-    case ErrorCode::kBudget: return 6;
-    default: return 1;
+    case ErrorCode::kUnsupported:
+      return 2;
+    case ErrorCode::kUnreachable:
+      return 3;
+    case ErrorCode::kNotAllowed:
+      return 4;
+    case ErrorCode::kNotFound:
+      return 5;
+    case ErrorCode::kBudget:
+      return 6;
+    default:
+      return 1;
   }
 }
 
@@ -48,7 +67,7 @@ std::string Error::Format() const {
   return text;
 }
 
-Error Because(std::string what, Error error) {
+Error Because(const std::string& what, Error error) {
   error.message = what + ": " + error.message;
   return error;
 }

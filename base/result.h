@@ -52,7 +52,7 @@ inline Error MakeError(ErrorCode code, std::string message, std::string hint = "
   return Error{code, std::move(message), std::move(hint), "", 0, 0, ""};
 }
 // The same error, with `what` and a colon put before its message: what was being done when it happened.
-Error Because(std::string what, Error error);
+Error Because(const std::string& what, Error error);
 
 template <class T>
 class [[nodiscard]] Result {
@@ -64,9 +64,18 @@ class [[nodiscard]] Result {
   explicit operator bool() const { return ok(); }
 
   // REQUIRES: ok().
-  T& value() & { assert(ok()); return *std::get_if<0>(&state_); }
-  const T& value() const& { assert(ok()); return *std::get_if<0>(&state_); }
-  T&& value() && { assert(ok()); return std::move(*std::get_if<0>(&state_)); }
+  T& value() & {
+    assert(ok());
+    return *std::get_if<0>(&state_);
+  }
+  const T& value() const& {
+    assert(ok());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && {
+    assert(ok());
+    return std::move(*std::get_if<0>(&state_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
@@ -74,8 +83,14 @@ class [[nodiscard]] Result {
   const T* operator->() const { return &value(); }
 
   // REQUIRES: !ok().
-  const Error& error() const& { assert(!ok()); return *std::get_if<1>(&state_); }
-  Error&& error() && { assert(!ok()); return std::move(*std::get_if<1>(&state_)); }
+  const Error& error() const& {
+    assert(!ok());
+    return *std::get_if<1>(&state_);
+  }
+  Error&& error() && {
+    assert(!ok());
+    return std::move(*std::get_if<1>(&state_));
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -91,8 +106,14 @@ class [[nodiscard]] Result<void> {
   bool ok() const { return !error_.has_value(); }
   explicit operator bool() const { return ok(); }
   // REQUIRES: !ok().
-  const Error& error() const& { assert(!ok()); return *error_; }
-  Error&& error() && { assert(!ok()); return std::move(*error_); }
+  const Error& error() const& {
+    assert(!ok());
+    return *error_;
+  }
+  Error&& error() && {
+    assert(!ok());
+    return std::move(*error_);
+  }
 
  private:
   std::optional<Error> error_;
@@ -107,16 +128,16 @@ inline Status OkStatus() { return {}; }
 #define LORRY_CONCAT(a, b) LORRY_CONCAT_INNER(a, b)
 
 // Evaluates a Status or Result; returns its error from the enclosing function where it failed.
-#define LORRY_TRY(expr)                                                \
-  do {                                                                 \
-    if (auto lorry_status = (expr); !lorry_status.ok()) {              \
-      return std::move(lorry_status).error();                          \
-    }                                                                  \
+#define LORRY_TRY(expr)                                   \
+  do {                                                    \
+    if (auto lorry_status = (expr); !lorry_status.ok()) { \
+      return std::move(lorry_status).error();             \
+    }                                                     \
   } while (false)
 
 // LORRY_ASSIGN_OR_RETURN(auto x, F()): x is F()'s value, or the enclosing function returns F()'s error.
 #define LORRY_ASSIGN_OR_RETURN(lhs, expr) LORRY_ASSIGN_OR_RETURN_INNER(LORRY_CONCAT(lorry_result_, __LINE__), lhs, expr)
-#define LORRY_ASSIGN_OR_RETURN_INNER(result, lhs, expr)   \
-  auto result = (expr);                                   \
-  if (!result.ok()) return std::move(result).error();     \
+#define LORRY_ASSIGN_OR_RETURN_INNER(result, lhs, expr) \
+  auto result = (expr);                                 \
+  if (!result.ok()) return std::move(result).error();   \
   lhs = std::move(result).value()

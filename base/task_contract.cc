@@ -29,33 +29,58 @@ TaskExit TaskExitOf(ErrorCode code) {
     case ErrorCode::kUsage:
     case ErrorCode::kSpec:
     case ErrorCode::kUnsupported:
-    case ErrorCode::kNotFound: return TaskExit::kSpecError;
-    case ErrorCode::kData: return TaskExit::kDataError;
+    case ErrorCode::kNotFound:
+      return TaskExit::kSpecError;
+    case ErrorCode::kData:
+      return TaskExit::kDataError;
     case ErrorCode::kStorage:
-    case ErrorCode::kNotAllowed: return TaskExit::kStorage;
-    case ErrorCode::kOutOfMemory: return TaskExit::kOutOfMemory;
-    default: return TaskExit::kInternal;
+    case ErrorCode::kNotAllowed:
+      return TaskExit::kStorage;
+    case ErrorCode::kOutOfMemory:
+      return TaskExit::kOutOfMemory;
+    default:
+      return TaskExit::kInternal;
   }
 }
 
 const char* EndReasonOf(TaskExit exit) {
   switch (exit) {
-    case TaskExit::kDone: return "done";
-    case TaskExit::kStopped: return "stopped";
-    case TaskExit::kOutOfMemory: return "out_of_memory";
-    case TaskExit::kSpecError: return "spec_error";
-    case TaskExit::kDataError: return "data_error";
-    case TaskExit::kInternal: return "internal";
-    case TaskExit::kStorage: return "storage";
+    case TaskExit::kDone:
+      return "done";
+    case TaskExit::kStopped:
+      return "stopped";
+    case TaskExit::kOutOfMemory:
+      return "out_of_memory";
+    case TaskExit::kSpecError:
+      return "spec_error";
+    case TaskExit::kDataError:
+      return "data_error";
+    case TaskExit::kInternal:
+      return "internal";
+    case TaskExit::kStorage:
+      return "storage";
   }
   return "internal";
 }
 
 json TaskFile::ToJson() const {
-  return {{"schema", kTaskSchema}, {"run", run.str()}, {"attempt", attempt.value()}, {"epoch", epoch.value()}, {"kind", kind},
-          {"job", job}, {"attempt_dir", attempt_dir}, {"run_dir", run_dir}, {"cache_dir", cache_dir}, {"socket", socket},
-          {"ranks", ranks}, {"lanes", lanes}, {"threads_per_lane", threads_per_lane}, {"inputs", inputs},
-          {"model_created_ms", model_created.millis()}, {"resume_from", resume_from}, {"shards", shards}};
+  return {{"schema", kTaskSchema},
+          {"run", run.str()},
+          {"attempt", attempt.value()},
+          {"epoch", epoch.value()},
+          {"kind", kind},
+          {"job", job},
+          {"attempt_dir", attempt_dir},
+          {"run_dir", run_dir},
+          {"cache_dir", cache_dir},
+          {"socket", socket},
+          {"ranks", ranks},
+          {"lanes", lanes},
+          {"threads_per_lane", threads_per_lane},
+          {"inputs", inputs},
+          {"model_created_ms", model_created.millis()},
+          {"resume_from", resume_from},
+          {"shards", shards}};
 }
 
 Result<TaskFile> TaskFile::FromJson(const json& value) {

@@ -1,9 +1,9 @@
 // What the worker and a rank agree on: the task file, the lines on the task's socket, the exit codes. Page:
 // docs/formats/task-contract.md.
 //
-// The worker writes task.json into the attempt's folder and starts the rank's program with `--task PATH`; the rank connects to the
-// Unix socket named there and both sides send JSON objects, one a line. End of file on that socket means that the worker is gone:
-// the rank ends at once. With no socket named, the rank prints the same lines to standard output (a task run by hand).
+// The worker writes task.json into the attempt's folder and starts the rank's program with `--task PATH`; the rank connects to
+// the Unix socket named there and both sides send JSON objects, one a line. End of file on that socket means that the worker is
+// gone: the rank ends at once. With no socket named, the rank prints the same lines to standard output (a task run by hand).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ constexpr int kTaskSchema = 1;
 // How a rank's process ends when it ends by itself.
 enum class TaskExit : int {
   kDone = 0,
-  kStopped = 3,        // after a checkpoint, as it was asked to
+  kStopped = 3,  // after a checkpoint, as it was asked to
   kOutOfMemory = 12,
   kSpecError = 64,
   kDataError = 65,
@@ -48,7 +48,7 @@ struct TaskFile {
   std::string cache_dir;
   std::string socket;  // empty: none
   int ranks = 1;
-  int lanes = 1;             // of the whole job
+  int lanes = 1;  // of the whole job
   int threads_per_lane = 1;
   std::map<std::string, std::string> inputs;  // base_model, adapter, train, validation, input -> path
   Instant model_created;                      // of the version that answers: adapter, else model; 0: it came as a directory

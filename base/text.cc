@@ -94,7 +94,9 @@ bool IsPathWithin(std::string_view path) {
 std::vector<std::string> Split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   size_t begin = 0;
-  for (size_t at; (at = text.find(separator, begin)) != std::string_view::npos; begin = at + 1) parts.emplace_back(text.substr(begin, at - begin));
+  for (size_t at; (at = text.find(separator, begin)) != std::string_view::npos; begin = at + 1) {
+    parts.emplace_back(text.substr(begin, at - begin));
+  }
   parts.emplace_back(text.substr(begin));
   return parts;
 }
@@ -104,6 +106,33 @@ std::string_view Trim(std::string_view text) {
   const size_t begin = text.find_first_not_of(blanks);
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+std::string EscapeHtml(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out.push_back(c);
+    }
+  }
+  return out;
 }
 
 }  // namespace lorry

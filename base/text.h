@@ -19,6 +19,9 @@ bool IsPathWithin(std::string_view path);
 // For messages: control characters and bytes that are not UTF-8 become \n, \t or \xHH; at most `max_bytes` bytes, then "...".
 std::string EscapeControl(std::string_view text, size_t max_bytes = 200);
 
+// For HTML, in text and in quoted attributes alike.
+std::string EscapeHtml(std::string_view text);
+
 // Levenshtein distance in bytes; a swap of neighbours counts one.
 int EditDistance(std::string_view a, std::string_view b);
 // The candidate within an edit distance of 2 and of a third of the word's length, the nearest first; nullopt where none is.

@@ -16,9 +16,15 @@ struct Suffix {
 };
 
 constexpr std::array<Suffix, 4> kDurations = {{{"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
-constexpr std::array<Suffix, 9> kSizes = {{{"B", 1}, {"KB", 1000}, {"MB", 1000'000}, {"GB", 1000'000'000},
-                                           {"TB", 1000'000'000'000}, {"KiB", 1LL << 10}, {"MiB", 1LL << 20},
-                                           {"GiB", 1LL << 30}, {"TiB", 1LL << 40}}};
+constexpr std::array<Suffix, 9> kSizes = {{{"B", 1},
+                                           {"KB", 1000},
+                                           {"MB", 1000'000},
+                                           {"GB", 1000'000'000},
+                                           {"TB", 1000'000'000'000},
+                                           {"KiB", 1LL << 10},
+                                           {"MiB", 1LL << 20},
+                                           {"GiB", 1LL << 30},
+                                           {"TiB", 1LL << 40}}};
 
 template <size_t N>
 Result<int64_t> ParseWithSuffix(std::string_view text, const std::array<Suffix, N>& suffixes, const char* expected) {
@@ -90,8 +96,8 @@ std::string FormatUtc(Instant instant) {
 
 Result<Instant> ParseUtc(std::string_view text) {
   Fields f{};
-  const Error error = MakeError(ErrorCode::kSpec, fmt::format("\"{}\" is not a UTC time", text),
-                                "write 2026-11-21 or 2026-11-21T16:40:21Z");
+  const Error error =
+      MakeError(ErrorCode::kSpec, fmt::format("\"{}\" is not a UTC time", text), "write 2026-11-21 or 2026-11-21T16:40:21Z");
   if (!ReadFields(text, f)) return error;
   tm parts{};
   parts.tm_year = f.year - 1900;

@@ -19,8 +19,14 @@ class Count {
   constexpr Count() = default;
   constexpr explicit Count(int64_t count) : count_(count) {}
   constexpr int64_t count() const { return count_; }
-  constexpr Count& operator+=(Count other) { count_ += other.count_; return *this; }
-  constexpr Count& operator-=(Count other) { count_ -= other.count_; return *this; }
+  constexpr Count& operator+=(Count other) {
+    count_ += other.count_;
+    return *this;
+  }
+  constexpr Count& operator-=(Count other) {
+    count_ -= other.count_;
+    return *this;
+  }
   friend constexpr Count operator+(Count a, Count b) { return Count(a.count_ + b.count_); }
   friend constexpr Count operator-(Count a, Count b) { return Count(a.count_ - b.count_); }
   friend constexpr auto operator<=>(const Count&, const Count&) = default;

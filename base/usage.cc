@@ -6,14 +6,22 @@ namespace lorry {
 
 std::string_view UsageClassName(UsageClass usage_class) {
   switch (usage_class) {
-    case UsageClass::kStartup: return "startup";
-    case UsageClass::kProductive: return "productive";
-    case UsageClass::kRecomputed: return "recomputed";
-    case UsageClass::kCheckpoint: return "checkpoint";
-    case UsageClass::kGangWait: return "gang_wait";
-    case UsageClass::kDrain: return "drain";
-    case UsageClass::kIdleLease: return "idle_lease";
-    case UsageClass::kIdlePool: return "idle_pool";
+    case UsageClass::kStartup:
+      return "startup";
+    case UsageClass::kProductive:
+      return "productive";
+    case UsageClass::kRecomputed:
+      return "recomputed";
+    case UsageClass::kCheckpoint:
+      return "checkpoint";
+    case UsageClass::kGangWait:
+      return "gang_wait";
+    case UsageClass::kDrain:
+      return "drain";
+    case UsageClass::kIdleLease:
+      return "idle_lease";
+    case UsageClass::kIdlePool:
+      return "idle_pool";
   }
   return "unknown";
 }

@@ -37,7 +37,7 @@ Result<UsageClass> ParseUsageClass(std::string_view name);
 
 struct UsageSpan {
   DeviceId device;
-  std::string device_kind;  // as the price book calls it: "cpu", "H100", ...
+  std::string device_kind;                    // as the price book calls it: "cpu", "H100", ...
   std::string pricing_category = "standard";  // standard, spot, committed, owned: what the pool that lends the device says
   UsageClass usage_class = UsageClass::kStartup;
   Instant t0;  // inclusive

@@ -86,7 +86,8 @@ std::string_view TypeName(Type type) {
 }
 
 ErrorDetail ErrorDetail::Of(const Error& error) {
-  return ErrorDetail{static_cast<uint8_t>(error.code), error.message, error.hint, error.file, error.line, error.column, error.key};
+  return ErrorDetail{
+      static_cast<uint8_t>(error.code), error.message, error.hint, error.file, error.line, error.column, error.key};
 }
 
 Error ErrorDetail::ToError() const {
@@ -114,8 +115,8 @@ void PatchBodyLength(std::string* message) {
 
 Error BodyError(Type expected, Type got, std::string_view problem) {
   if (expected != got) {
-    return MakeError(ErrorCode::kData, fmt::format("expected a {} message, got {} (type {:#06x})", TypeName(expected), TypeName(got),
-                                                   static_cast<unsigned>(got)));
+    return MakeError(ErrorCode::kData, fmt::format("expected a {} message, got {} (type {:#06x})", TypeName(expected),
+                                                   TypeName(got), static_cast<unsigned>(got)));
   }
   return MakeError(ErrorCode::kData, fmt::format("malformed {} message: {}", TypeName(expected), problem));
 }
@@ -129,8 +130,8 @@ Result<Message> ParseMessage(std::string_view bytes) {
   header.minor = ReadAt<uint16_t>(bytes, 6);
   if (header.major != kMajor) {
     return MakeError(ErrorCode::kData,
-                     fmt::format("the other side speaks version {}.{} of Lorry's messages, this program {}.{}", header.major, header.minor,
-                                 kMajor, kMinor),
+                     fmt::format("the other side speaks version {}.{} of Lorry's messages, this program {}.{}", header.major,
+                                 header.minor, kMajor, kMinor),
                      "install the same release of lorry, lorryd and lorry-worker");
   }
   header.type = static_cast<Type>(ReadAt<uint16_t>(bytes, 8));
@@ -140,7 +141,8 @@ Result<Message> ParseMessage(std::string_view bytes) {
   header.sequence = ReadAt<uint64_t>(bytes, 32);
   header.request = ReadAt<uint64_t>(bytes, 40);
   if (bytes.size() > kMaxMessageBytes) {
-    return MakeError(ErrorCode::kData, fmt::format("a message of {} bytes; at most {} are taken", bytes.size(), kMaxMessageBytes));
+    return MakeError(ErrorCode::kData,
+                     fmt::format("a message of {} bytes; at most {} are taken", bytes.size(), kMaxMessageBytes));
   }
   if (ReadAt<uint32_t>(bytes, kBodyLengthAt) != bytes.size() - kHeaderBytes) {
     return MakeError(ErrorCode::kData, fmt::format("{} message says {} bytes of body and has {}", TypeName(header.type),

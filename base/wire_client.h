@@ -85,14 +85,15 @@ struct RunSummary {
   uint32_t attempts = 0;
   int32_t priority = 0;
   Instant submitted;
-  Instant started;  // 0: not yet
-  Instant ended;    // 0: not yet
-  uint64_t done = 0;   // steps, rows or elements
-  uint64_t total = 0;  // 0: not known yet
-  std::string detail;  // one line: what it waits for, or the error it ended with
+  Instant started;        // 0: not yet
+  Instant ended;          // 0: not yet
+  uint64_t done = 0;      // steps, rows or elements
+  uint64_t total = 0;     // 0: not known yet
+  std::string detail;     // one line: what it waits for, or the error it ended with
   std::string live_json;  // the newest line of its metrics, as a rank said it (docs/formats/task-contract.md); empty: none yet
   std::string usd;        // what its device time costs so far; empty: not asked for, or no price
-  LORRY_WIRE_FIELDS(run, name, project, kind, state, reason, attempts, priority, submitted, started, ended, done, total, detail, live_json, usd)
+  LORRY_WIRE_FIELDS(run, name, project, kind, state, reason, attempts, priority, submitted, started, ended, done, total, detail,
+                    live_json, usd)
 };
 struct RunList {
   static constexpr Type kType = Type::kRunList;

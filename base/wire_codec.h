@@ -22,14 +22,14 @@
 #include "base/units.h"
 
 // Written once inside a struct: its fields in wire order. New fields go to the end.
-#define LORRY_WIRE_FIELDS(...)                                         \
-  template <class Visitor>                                             \
-  void Fields(Visitor& visitor) {                                      \
-    visitor(__VA_ARGS__);                                              \
-  }                                                                    \
-  template <class Visitor>                                             \
-  void Fields(Visitor& visitor) const {                                \
-    visitor(__VA_ARGS__);                                              \
+#define LORRY_WIRE_FIELDS(...)          \
+  template <class Visitor>              \
+  void Fields(Visitor& visitor) {       \
+    visitor(__VA_ARGS__);               \
+  }                                     \
+  template <class Visitor>              \
+  void Fields(Visitor& visitor) const { \
+    visitor(__VA_ARGS__);               \
   }
 
 namespace lorry::wire {
@@ -48,9 +48,13 @@ inline constexpr bool kIsOptional = false;
 template <class T>
 inline constexpr bool kIsOptional<std::optional<T>> = true;
 template <class T>
-concept TextLike = requires(const T& id) { { id.str() } -> std::convertible_to<std::string_view>; };
+concept TextLike = requires(const T& id) {
+  { id.str() } -> std::convertible_to<std::string_view>;
+};
 template <class T>
-concept NumberLike = requires(const T& id) { { id.value() } -> std::integral; } && !kIsOptional<T>;
+concept NumberLike = requires(const T& id) {
+  { id.value() } -> std::integral;
+} && !kIsOptional<T>;
 }  // namespace internal
 
 class Encoder {
@@ -147,7 +151,8 @@ class Decoder {
     std::string_view bytes = TakeBytes(sizeof(Int));
     std::make_unsigned_t<Int> value = 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
-      value |= static_cast<std::make_unsigned_t<Int>>(static_cast<std::make_unsigned_t<Int>>(static_cast<unsigned char>(bytes[i])) << (8 * i));
+      value |= static_cast<std::make_unsigned_t<Int>>(static_cast<std::make_unsigned_t<Int>>(static_cast<unsigned char>(bytes[i]))
+                                                      << (8 * i));
     }
     return static_cast<Int>(value);
   }
@@ -168,8 +173,11 @@ class Decoder {
       field = byte == 1;
     } else if constexpr (std::is_enum_v<T>) {
       const auto byte = TakeInteger<uint8_t>();
-      if (byte > static_cast<uint8_t>(kLastOf<T>)) Fail("a named value is not known here");
-      else field = static_cast<T>(byte);
+      if (byte > static_cast<uint8_t>(kLastOf<T>)) {
+        Fail("a named value is not known here");
+      } else {
+        field = static_cast<T>(byte);
+      }
     } else if constexpr (std::is_integral_v<T>) {
       field = TakeInteger<T>();
     } else if constexpr (std::is_same_v<T, std::string>) {

@@ -6,10 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/end_reason.h"
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/usage.h"
-#include "base/end_reason.h"
 #include "base/wire_codec.h"
 
 namespace lorry::wire {

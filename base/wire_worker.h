@@ -19,8 +19,8 @@
 namespace lorry::wire {
 
 struct Device {
-  DeviceId id;             // "UUID" of a GPU, "WORKER/cpu-0" of a CPU slot
-  std::string kind;        // as the price book calls it: "cpu", "H100", ...
+  DeviceId id;       // "UUID" of a GPU, "WORKER/cpu-0" of a CPU slot
+  std::string kind;  // as the price book calls it: "cpu", "H100", ...
   bool gpu = false;
   uint64_t memory = 0;     // bytes; 0 for a CPU slot
   std::string fault;       // why it takes no work; empty: well
@@ -88,9 +88,9 @@ struct Grant {
   std::vector<DeviceId> devices;  // all of the attempt's; never more than the job asks for, but for an array
   std::vector<Input> inputs;
   std::vector<CheckpointRef> checkpoints;  // committed, newest first; resume from the first that is whole
-  uint64_t array = 0;           // elements of a `kind: command` array; 0: not an array
-  uint64_t committed_rows = 0;  // of a batch run; ListRows has them
-  Instant model_created;        // the version's that answers: adapter, else model; 0: it came as a directory
+  uint64_t array = 0;                      // elements of a `kind: command` array; 0: not an array
+  uint64_t committed_rows = 0;             // of a batch run; ListRows has them
+  Instant model_created;                   // the version's that answers: adapter, else model; 0: it came as a directory
   LORRY_WIRE_FIELDS(attempt, kind, name, project, job_json, devices, inputs, checkpoints, array, committed_rows, model_created)
 };
 
@@ -113,10 +113,10 @@ struct Stop {
 struct Progress {
   static constexpr Type kType = Type::kProgress;
   AttemptRef attempt;
-  std::string phase;   // startup, productive, ...
-  uint64_t done = 0;   // steps, rows or elements
+  std::string phase;  // startup, productive, ...
+  uint64_t done = 0;  // steps, rows or elements
   uint64_t total = 0;
-  std::string lines;   // JSON lines for the run's metrics.jsonl, as the ranks wrote them
+  std::string lines;  // JSON lines for the run's metrics.jsonl, as the ranks wrote them
   LORRY_WIRE_FIELDS(attempt, phase, done, total, lines)
 };
 
@@ -143,7 +143,7 @@ struct Finished {
   std::vector<Output> outputs;  // only with kDone
   uint64_t first_span = 0;      // the rest of the metering, see Metered
   std::vector<Span> spans;
-  std::string facts_json;       // for the manifest: instruction set, library versions, seeds; canonical JSON
+  std::string facts_json;  // for the manifest: instruction set, library versions, seeds; canonical JSON
   LORRY_WIRE_FIELDS(attempt, reason, error, outputs, first_span, spans, facts_json)
 };
 struct FinishedAck {
@@ -160,7 +160,7 @@ struct RowsWanted {
   static constexpr Type kType = Type::kRowsWanted;
   AttemptRef attempt;
   uint32_t count = 0;
-  uint64_t total = 0;  // rows of the whole input, as the ranks counted them
+  uint64_t total = 0;       // rows of the whole input, as the ranks counted them
   std::vector<Range> held;  // leased to this attempt and not yet known to be committed
   LORRY_WIRE_FIELDS(attempt, count, total, held)
 };

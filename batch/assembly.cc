@@ -20,7 +20,8 @@ std::string CodeOf(const json& line) {
   return "unknown";
 }
 
-void AddToReport(EvaluationReport& report, const BatchRow& row, RowState state, const std::string& line, const std::string& reference_field) {
+void AddToReport(EvaluationReport& report, const BatchRow& row, RowState state, const std::string& line,
+                 const std::string& reference_field) {
   const json result = json::parse(line, nullptr, false);
   if (state == RowState::kError) return report.AddError(CodeOf(result));
   const json input = json::parse(row.body, nullptr, false);
@@ -48,7 +49,8 @@ Result<AssembledBatch> AssembleBatch(RowCursor& rows, const ShardIndex& shards, 
     LORRY_ASSIGN_OR_RETURN(const auto row, rows.At(index));
     const auto found = shards.Find(index);
     if (!row || !found) return MakeError(ErrorCode::kInternal, "row " + std::to_string(index) + " of the batch has no result");
-    LORRY_ASSIGN_OR_RETURN(const std::string line, found->place.shard.empty() ? Result<std::string>(GivenUpLine(*row)) : ReadRowLine(found->place));
+    LORRY_ASSIGN_OR_RETURN(const std::string line,
+                           found->place.shard.empty() ? Result<std::string>(GivenUpLine(*row)) : ReadRowLine(found->place));
     const bool ok = found->row.state == RowState::kOk;
     LORRY_TRY((ok ? output : errors).Write(line + "\n"));
     ++(ok ? batch.ok : batch.errors);

@@ -14,8 +14,8 @@
 namespace lorry {
 
 struct AssemblyOptions {
-  std::string directory;        // made if it is not there
-  std::string title;            // of the report
+  std::string directory;  // made if it is not there
+  std::string title;      // of the report
   bool evaluate = false;
   std::string reference_field;  // of the input's rows (batch/evaluation/output_row.h)
 };

@@ -30,8 +30,13 @@ constexpr size_t kWaitingRows = 256;  // prepared ahead where rows are not lease
 constexpr int64_t kProgressRows = 16;
 
 void TellError(TaskChannel& channel, const Error& error) {
-  channel.Send({{"t", "error"}, {"reason", EndReasonOf(TaskExitOf(error.code))}, {"message", error.message}, {"hint", error.hint},
-                {"file", error.file}, {"line", error.line}, {"key", error.key}});
+  channel.Send({{"t", "error"},
+                {"reason", EndReasonOf(TaskExitOf(error.code))},
+                {"message", error.message},
+                {"hint", error.hint},
+                {"file", error.file},
+                {"line", error.line},
+                {"key", error.key}});
 }
 
 RowDefaults DefaultsOf(const TaskFile& task, const BatchSpec& spec) {
@@ -120,7 +125,7 @@ class BatchTask {
   bool asked_ = false;        // a rows_wanted line has no answer yet
   bool no_more_ = false;
   std::atomic<int64_t> done_ = 0;
-  int64_t done_before_ = 0;   // rows that earlier attempts finished
+  int64_t done_before_ = 0;  // rows that earlier attempts finished
   std::chrono::steady_clock::time_point computing_since_;
 };
 
@@ -157,7 +162,8 @@ Status BatchTask::Prepare() {
   if (model_->dtype == "float32") {
     channel_.Send({{"t", "log"}, {"level", "info"}, {"text", "this CPU has no AVX-512 BF16: computing in float32"}});
   }
-  channel_.Send({{"t", "facts"}, {"facts", {{"dtype", model_->dtype}, {"lanes", task_.lanes}, {"threads_per_lane", task_.threads_per_lane}}}});
+  channel_.Send({{"t", "facts"},
+                 {"facts", {{"dtype", model_->dtype}, {"lanes", task_.lanes}, {"threads_per_lane", task_.threads_per_lane}}}});
   engine_options_.end_tokens = model_->end_tokens;
   if (channel_.interactive()) {
     for (const json& shard : task_.shards) done_ += static_cast<int64_t>(shard.value("rows", json::array()).size());
@@ -165,8 +171,9 @@ Status BatchTask::Prepare() {
   feed_ = std::make_unique<RowFeed>(channel_.interactive() ? 0 : kWaitingRows);
   LORRY_TRY(MakeDirectories(task_.attempt_dir));
   LORRY_ASSIGN_OR_RETURN(auto shard, ShardWriter::Create(task_.attempt_dir + "/" + ShardFileName(rank_)));
-  writer_ = std::make_unique<RowWriter>(std::move(shard), [this](const ShardRow& row, const RowPlace& place) { OnDurable(row, place); },
-                                        [this](const Error& error) { EndNow(error); });
+  writer_ = std::make_unique<RowWriter>(
+      std::move(shard), [this](const ShardRow& row, const RowPlace& place) { OnDurable(row, place); },
+      [this](const Error& error) { EndNow(error); });
   return OkStatus();
 }
 
@@ -275,10 +282,19 @@ void BatchTask::OnResult(EngineResult result) {
 void BatchTask::OnDurable(const ShardRow& row, const RowPlace& place) { Report(row, place, row.epoch); }
 
 void BatchTask::Report(const ShardRow& row, const RowPlace& place, uint64_t epoch) {
-  const std::string shard = place.shard.starts_with(task_.run_dir + "/") ? place.shard.substr(task_.run_dir.size() + 1) : place.shard;
-  channel_.Send({{"t", "row"}, {"index", row.index}, {"epoch", epoch}, {"state", RowStateName(row.state)}, {"shard", shard},
-                 {"offset", place.offset}, {"length", place.length}, {"sha256", place.sha256.hex()}, {"prompt_tokens", row.prompt_tokens},
-                 {"completion_tokens", row.completion_tokens}, {"millis", row.millis}});
+  const std::string shard =
+      place.shard.starts_with(task_.run_dir + "/") ? place.shard.substr(task_.run_dir.size() + 1) : place.shard;
+  channel_.Send({{"t", "row"},
+                 {"index", row.index},
+                 {"epoch", epoch},
+                 {"state", RowStateName(row.state)},
+                 {"shard", shard},
+                 {"offset", place.offset},
+                 {"length", place.length},
+                 {"sha256", place.sha256.hex()},
+                 {"prompt_tokens", row.prompt_tokens},
+                 {"completion_tokens", row.completion_tokens},
+                 {"millis", row.millis}});
   {
     const std::lock_guard lock(leases_mutex_);
     leased_.erase(row.index);
@@ -289,7 +305,8 @@ void BatchTask::Report(const ShardRow& row, const RowPlace& place, uint64_t epoc
 }
 
 void BatchTask::TellProgress(int64_t done) {
-  const double minutes = std::chrono::duration<double, std::ratio<60>>(std::chrono::steady_clock::now() - computing_since_).count();
+  const double minutes =
+      std::chrono::duration<double, std::ratio<60>>(std::chrono::steady_clock::now() - computing_since_).count();
   const double rate = minutes > 0 ? static_cast<double>(done - done_before_) / minutes : 0;
   channel_.Send({{"t", "progress"}, {"done", done}, {"total", total_}, {"rows_per_minute", rate}});
 }
@@ -309,8 +326,11 @@ Status BatchTask::WriteOutputs(const std::string& title) {
   LORRY_TRY(earlier_.AddShardsBelow(task_.run_dir + "/attempts"));
   const std::string directory = task_.attempt_dir + "/output";
   LORRY_ASSIGN_OR_RETURN(const AssembledBatch batch,
-                         AssembleBatch(*cursor_, earlier_, {.directory = directory, .title = title, .evaluate = spec_.evaluate.has_value(),
-                                                            .reference_field = spec_.evaluate ? spec_.evaluate->reference : ""}));
+                         AssembleBatch(*cursor_, earlier_,
+                                       {.directory = directory,
+                                        .title = title,
+                                        .evaluate = spec_.evaluate.has_value(),
+                                        .reference_field = spec_.evaluate ? spec_.evaluate->reference : ""}));
   channel_.Send({{"t", "output"}, {"name", "output"}, {"path", directory + "/output.jsonl"}});
   channel_.Send({{"t", "output"}, {"name", "errors"}, {"path", directory + "/errors.jsonl"}});
   if (batch.has_report) {
@@ -331,8 +351,9 @@ Status RunEvaluate(const TaskFile& task, const EvaluateSpec& spec, TaskChannel& 
     return found == task.inputs.end() ? otherwise : found->second;
   };
   channel.Send({{"t", "phase"}, {"phase", "productive"}});
-  LORRY_ASSIGN_OR_RETURN(const EvaluationReport report,
-                         EvaluateOutputFile(input("output", spec.output), input("reference", spec.reference_path), spec.reference_field));
+  LORRY_ASSIGN_OR_RETURN(
+      const EvaluationReport report,
+      EvaluateOutputFile(input("output", spec.output), input("reference", spec.reference_path), spec.reference_field));
   const std::string directory = task.attempt_dir + "/output";
   LORRY_TRY(MakeDirectories(directory));
   LORRY_TRY(WriteFileAtomically(directory + "/report.json", report.ToJson().dump(1) + "\n"));

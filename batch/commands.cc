@@ -39,10 +39,13 @@ Result<LoadedModel> Load(const CommandOptions& options) {
 Status ForEachPosition(DecodeModel& model, std::span<const TokenId> ids, const std::function<Status(int64_t, LogitsRow)>& each) {
   const auto length = static_cast<int64_t>(ids.size());
   if (length == 0 || length > model.max_positions()) {
-    return MakeError(ErrorCode::kData, "a row has " + std::to_string(length) + " tokens; the model's context is " + std::to_string(model.max_positions()));
+    return MakeError(ErrorCode::kData, "a row has " + std::to_string(length) + " tokens; the model's context is " +
+                                           std::to_string(model.max_positions()));
   }
   for (const TokenId id : ids) {
-    if (id < 0 || id >= model.vocab_size()) return MakeError(ErrorCode::kData, "token id " + std::to_string(id) + " is outside the model's vocabulary");
+    if (id < 0 || id >= model.vocab_size()) {
+      return MakeError(ErrorCode::kData, "token id " + std::to_string(id) + " is outside the model's vocabulary");
+    }
   }
   const auto sequence = model.NewSequence(length);
   for (int64_t begin = 0; begin < length; begin += kPieceTokens) {
@@ -56,7 +59,8 @@ Status ForEachPosition(DecodeModel& model, std::span<const TokenId> ids, const s
 }
 
 // Computes the feed's rows on as many lanes as asked for; results come to `sink` one at a time.
-Result<EngineCounters> RunLanes(const CommandOptions& options, const LoadedModel& model, RowFeed& feed, const Engine::Sink& sink) {
+Result<EngineCounters> RunLanes(const CommandOptions& options, const LoadedModel& model, RowFeed& feed,
+                                const Engine::Sink& sink) {
   EngineOptions engine_options;
   engine_options.max_rows = options.max_rows;
   engine_options.tokens_per_step = options.tokens_per_step;
@@ -96,25 +100,33 @@ Result<json> GenerateAll(const CommandOptions& options, const LoadedModel& model
   for (const BatchRow& row : rows) {
     auto prepared = PrepareRow(row, defaults, model.tokenizer, model.chat());
     if (!prepared.ok()) {
-      lines[row.index] = {{"id", row.id}, {"output", nullptr}, {"error", {{"code", RowErrorCode(prepared.error())}, {"message", prepared.error().message}}}};
+      lines[row.index] = {{"id", row.id},
+                          {"output", nullptr},
+                          {"error", {{"code", RowErrorCode(prepared.error())}, {"message", prepared.error().message}}}};
       continue;
     }
     feed.Push(std::move(prepared).value());
   }
   feed.Close();
   const auto begin = std::chrono::steady_clock::now();
-  LORRY_ASSIGN_OR_RETURN(const EngineCounters counters, RunLanes(options, model, feed, [&](EngineResult result) {
-    json line = {{"id", result.row.id}, {"error", nullptr}, {"tokens", result.tokens},
-                 {"usage", {{"prompt_tokens", result.row.prompt.size()}, {"completion_tokens", result.tokens.size()}}},
-                 {"finish_reason", result.finish == FinishReason::kStop ? "stop" : "length"}, {"output", CompletionText(result, model.tokenizer)}};
-    if (result.error) line["error"] = {{"code", RowErrorCode(*result.error)}, {"message", result.error->message}};
-    lines[result.row.index] = std::move(line);
-  }));
+  LORRY_ASSIGN_OR_RETURN(
+      const EngineCounters counters, RunLanes(options, model, feed, [&](EngineResult result) {
+        json line = {{"id", result.row.id},
+                     {"error", nullptr},
+                     {"tokens", result.tokens},
+                     {"usage", {{"prompt_tokens", result.row.prompt.size()}, {"completion_tokens", result.tokens.size()}}},
+                     {"finish_reason", result.finish == FinishReason::kStop ? "stop" : "length"},
+                     {"output", CompletionText(result, model.tokenizer)}};
+        if (result.error) line["error"] = {{"code", RowErrorCode(*result.error)}, {"message", result.error->message}};
+        lines[result.row.index] = std::move(line);
+      }));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   json document = {{"rows", json::array()}, {"seconds", seconds}, {"dtype", model.dtype}};
   for (auto& [index, line] : lines) document["rows"].push_back(std::move(line));
-  document["counters"] = {{"steps", counters.steps}, {"prompt_tokens_read", counters.prompt_tokens_read},
-                          {"prompt_tokens_reused", counters.prompt_tokens_reused}, {"tokens_written", counters.tokens_written}};
+  document["counters"] = {{"steps", counters.steps},
+                          {"prompt_tokens_read", counters.prompt_tokens_read},
+                          {"prompt_tokens_reused", counters.prompt_tokens_reused},
+                          {"tokens_written", counters.tokens_written}};
   return document;
 }
 
@@ -145,7 +157,10 @@ Status RunScore(const CommandOptions& options) {
       ++tokens;
       return OkStatus();
     }));
-    document["rows"].push_back({{"line", row->line}, {"tokens", tokens}, {"sum_logprob", logprob}, {"mean_logprob", tokens > 0 ? logprob / static_cast<double>(tokens) : 0.0}});
+    document["rows"].push_back({{"line", row->line},
+                                {"tokens", tokens},
+                                {"sum_logprob", logprob},
+                                {"mean_logprob", tokens > 0 ? logprob / static_cast<double>(tokens) : 0.0}});
     all_tokens += tokens;
     all_logprob += logprob;
   }
@@ -181,9 +196,12 @@ namespace {
 
 // {"ids": [...]} or {"text": "..."}.
 Result<std::vector<TokenId>> IdsOf(const json& input, const Tokenizer& tokenizer, const std::string& file, int64_t line) {
-  const Error fault{ErrorCode::kData, "{\"ids\": [...]} or {\"text\": \"...\"} is expected", "", file, static_cast<int>(line), 0, ""};
+  const Error fault{
+      ErrorCode::kData, "{\"ids\": [...]} or {\"text\": \"...\"} is expected", "", file, static_cast<int>(line), 0, ""};
   if (!input.is_object()) return fault;
-  if (const auto text = input.find("text"); text != input.end() && text->is_string()) return tokenizer.Encode(text->get<std::string>(), true);
+  if (const auto text = input.find("text"); text != input.end() && text->is_string()) {
+    return tokenizer.Encode(text->get<std::string>(), true);
+  }
   const auto list = input.find("ids");
   if (list == input.end() || !list->is_array()) return fault;
   std::vector<TokenId> ids;

@@ -13,19 +13,19 @@ namespace lorry {
 
 struct CommandOptions {
   ModelChoice model;
-  int threads = 0;       // of a lane; 0: all cores
-  int lanes = 1;         // generate: engines side by side
-  std::string data;      // JSON lines
-  std::string prompt;    // generate: one prompt in place of data
-  std::string prompt_template;  // generate: over a row's fields
-  bool raw = false;      // generate: the prompt as it is, without the chat template
-  bool chat = false;     // tokenize: a string is one user turn
+  int threads = 0;                     // of a lane; 0: all cores
+  int lanes = 1;                       // generate: engines side by side
+  std::string data;                    // JSON lines
+  std::string prompt;                  // generate: one prompt in place of data
+  std::string prompt_template;         // generate: over a row's fields
+  bool raw = false;                    // generate: the prompt as it is, without the chat template
+  bool chat = false;                   // tokenize: a string is one user turn
   std::string loss_on = "completion";  // score and tokenize: completion, assistant, all
   int64_t max_length = 0;              // score: longer rows are an error; 0: the model's context
   int64_t max_rows = 64;               // generate: computed at the same time
   int64_t tokens_per_step = 512;       // generate
   SamplingParams sampling;
-  std::string out;       // logits: the file that the numbers go to
+  std::string out;  // logits: the file that the numbers go to
 };
 
 // {"rows":[{"line","tokens","sum_logprob","mean_logprob"}],"tokens","sum_logprob","mean_logprob","perplexity"}; log in nats,

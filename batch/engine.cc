@@ -89,16 +89,19 @@ void Engine::Admit(RowFeed& feed, const Sink& sink) {
 bool Engine::Enter(EngineRow& row, const Sink& sink) {
   const int64_t prompt = static_cast<int64_t>(row.prompt.size());
   if (prompt == 0 || prompt >= model_.max_positions()) {
-    Error error = MakeError(ErrorCode::kData, prompt == 0 ? "the prompt has no tokens"
-                                                          : "the prompt has " + std::to_string(prompt) + " tokens; the model's context holds " +
-                                                                std::to_string(model_.max_positions()) + " and must leave room for an answer");
+    Error error = MakeError(ErrorCode::kData,
+                            prompt == 0 ? "the prompt has no tokens"
+                                        : "the prompt has " + std::to_string(prompt) + " tokens; the model's context holds " +
+                                              std::to_string(model_.max_positions()) + " and must leave room for an answer");
     error.key = prompt == 0 ? "empty_prompt" : "context_length_exceeded";
     sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
     return true;
   }
-  if (const auto strange = std::find_if(row.prompt.begin(), row.prompt.end(), [this](TokenId id) { return id < 0 || id >= model_.vocab_size(); });
+  if (const auto strange =
+          std::find_if(row.prompt.begin(), row.prompt.end(), [this](TokenId id) { return id < 0 || id >= model_.vocab_size(); });
       strange != row.prompt.end()) {
-    Error error = MakeError(ErrorCode::kData, fmt::format("the prompt has token {}; the model's vocabulary ends at {}", *strange, model_.vocab_size() - 1));
+    Error error = MakeError(ErrorCode::kData, fmt::format("the prompt has token {}; the model's vocabulary ends at {}", *strange,
+                                                          model_.vocab_size() - 1));
     error.key = "token_out_of_vocabulary";
     sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
     return true;
@@ -144,7 +147,8 @@ std::vector<SequencePiece> Engine::PlanStep() {
     row->planned = tokens;
     std::vector<int32_t> wanted;
     if (tokens == left) wanted.push_back(static_cast<int32_t>(tokens - 1));
-    pieces.push_back({row->memory.get(), std::span(row->row.prompt).subspan(static_cast<size_t>(begin), static_cast<size_t>(tokens)), wanted});
+    pieces.push_back(
+        {row->memory.get(), std::span(row->row.prompt).subspan(static_cast<size_t>(begin), static_cast<size_t>(tokens)), wanted});
   }
   return pieces;
 }
@@ -196,8 +200,8 @@ void Engine::Advance(ActiveRow& row, LogitsRow logits) {
     row.finished = true;
     return;
   }
-  row.finished = static_cast<int64_t>(row.tokens.size()) >= row.row.sampling.max_tokens ||
-                 row.memory->length() + 1 > row.memory->capacity();
+  row.finished =
+      static_cast<int64_t>(row.tokens.size()) >= row.row.sampling.max_tokens || row.memory->length() + 1 > row.memory->capacity();
 }
 
 }  // namespace lorry

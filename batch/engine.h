@@ -28,21 +28,21 @@ struct EngineResult {
   EngineRow row;
   std::vector<TokenId> tokens;  // an end token, where there is one, is the last
   FinishReason finish = FinishReason::kLength;
-  std::optional<Error> error;   // of this row alone
-  int64_t millis = 0;           // from its entry to its end
+  std::optional<Error> error;  // of this row alone
+  int64_t millis = 0;          // from its entry to its end
 };
 
 struct EngineOptions {
-  int64_t max_rows = 64;              // that write at the same time
-  int64_t tokens_per_step = 512;      // a multiple of kPrefillGrid
+  int64_t max_rows = 64;                    // that write at the same time
+  int64_t tokens_per_step = 512;            // a multiple of kPrefillGrid
   int64_t memory_bytes = int64_t{2} << 30;  // for keys and values; one row is always let in
-  size_t shared_prefixes = 8;         // kept; 0: none
+  size_t shared_prefixes = 8;               // kept; 0: none
   std::vector<TokenId> end_tokens;
 };
 
 struct EngineCounters {
   int64_t steps = 0;
-  int64_t prompt_tokens_read = 0;    // without those copied from a shared prefix
+  int64_t prompt_tokens_read = 0;  // without those copied from a shared prefix
   int64_t prompt_tokens_reused = 0;
   int64_t tokens_written = 0;
 };
@@ -75,7 +75,7 @@ class Engine {
   std::function<std::string(TokenId)> token_bytes_;
   PrefixStore prefixes_;
   std::vector<std::unique_ptr<ActiveRow>> active_;  // in order of entry
-  std::optional<EngineRow> held_;  // taken from the feed, waits for memory or for its beginning to be computed
+  std::optional<EngineRow> held_;                   // taken from the feed, waits for memory or for its beginning to be computed
   int64_t memory_used_ = 0;
   EngineCounters counters_;
 };

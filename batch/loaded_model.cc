@@ -48,10 +48,13 @@ Result<LoadedModel> LoadModel(const ModelChoice& choice) {
       separate = std::make_shared<SeparateAdapter>(directory.config(), *adapter, precision);
     }
   }
-  LORRY_ASSIGN_OR_RETURN(const std::shared_ptr<const DecoderWeights> weights, DecoderWeights::Load(directory, precision, options));
+  LORRY_ASSIGN_OR_RETURN(const std::shared_ptr<const DecoderWeights> weights,
+                         DecoderWeights::Load(directory, precision, options));
   std::vector<TokenId> end_tokens = EndTokens(directory, tokenizer);
-  return LoadedModel{std::move(tokenizer), std::move(chat_template), std::move(end_tokens), precision == Precision::kBf16 ? "bfloat16" : "float32",
-                     [weights, separate]() -> std::unique_ptr<DecodeModel> { return std::make_unique<TransformerModel>(weights, separate); }};
+  return LoadedModel{
+      std::move(tokenizer), std::move(chat_template), std::move(end_tokens),
+      precision == Precision::kBf16 ? "bfloat16" : "float32",
+      [weights, separate]() -> std::unique_ptr<DecodeModel> { return std::make_unique<TransformerModel>(weights, separate); }};
 }
 
 void SetLaneThreads(int threads) { at::set_num_threads(threads); }

@@ -48,7 +48,8 @@ int main(int argc, char** argv) {
   // Every step takes and gives back the same tens of megabytes: kept, they need not be cleared by the kernel each time.
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  CLI::App app{"Batch inference on one device. Example: lorry-batch generate --model DIR --prompt 'What is a linker?'", "lorry-batch"};
+  CLI::App app{"Batch inference on one device. Example: lorry-batch generate --model DIR --prompt 'What is a linker?'",
+               "lorry-batch"};
   app.set_version_flag("--version", std::string("lorry-batch ") + LORRY_VERSION);
   std::string task;
   app.add_option("--task", task, "task.json of an attempt");
@@ -81,5 +82,6 @@ int main(int argc, char** argv) {
   if (*generate) return Exit(lorry::RunGenerate(options));
   if (*logits) return Exit(lorry::RunLogits(options));
   if (*tokenize) return Exit(lorry::RunTokenize(options));
-  return Exit(lorry::MakeError(lorry::ErrorCode::kUsage, "neither --task nor a command is given", "lorry-batch --help lists the commands"));
+  return Exit(lorry::MakeError(lorry::ErrorCode::kUsage, "neither --task nor a command is given",
+                               "lorry-batch --help lists the commands"));
 }

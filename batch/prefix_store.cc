@@ -16,7 +16,9 @@ int64_t PrefixStore::Find(std::span<const TokenId> prompt) const {
   for (const Entry& entry : entries_) {
     // An entry is wholly computed, so its last token counts; the prompt's last one does not.
     const size_t longest = std::min(entry.ids.size(), prompt.size() - 1);
-    const auto shared = std::mismatch(entry.ids.begin(), entry.ids.begin() + static_cast<int64_t>(longest), prompt.begin()).first - entry.ids.begin();
+    const auto shared =
+        std::mismatch(entry.ids.begin(), entry.ids.begin() + static_cast<int64_t>(longest), prompt.begin()).first -
+        entry.ids.begin();
     best = std::max<int64_t>(best, shared / kPrefillGrid * kPrefillGrid);
   }
   return best;

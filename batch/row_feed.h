@@ -23,9 +23,9 @@ struct RowHead {
 
 // A row, ready to compute.
 struct EngineRow {
-  int64_t index = 0;    // of the input's rows, from 0
-  uint64_t epoch = 0;   // of its lease; 0 where rows are not leased
-  std::string id;       // unique in the batch; keys the row's random numbers
+  int64_t index = 0;   // of the input's rows, from 0
+  uint64_t epoch = 0;  // of its lease; 0 where rows are not leased
+  std::string id;      // unique in the batch; keys the row's random numbers
   std::vector<TokenId> prompt;
   SamplingParams sampling;
   RowHead head;

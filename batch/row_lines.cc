@@ -22,7 +22,8 @@ Error RowError(const char* code, std::string message) {
 Error WrongType(const std::string& key) { return RowError("invalid_parameter", key + " is of the wrong type"); }
 
 // Keys of an OpenAI request that change nothing of the answer here.
-const std::set<std::string, std::less<>> kWithoutEffect = {"metadata", "user", "store", "service_tier", "safety_identifier", "prompt_cache_key"};
+const std::set<std::string, std::less<>> kWithoutEffect = {
+    "metadata", "user", "store", "service_tier", "safety_identifier", "prompt_cache_key"};
 
 // A key that may stand there only with the value that means "not used".
 bool IsDefault(const std::string& key, const json& value) {
@@ -60,11 +61,17 @@ Result<bool> ReadSamplingKey(const std::string& key, const json& value, Sampling
   if (!whole && key != "temperature" && key != "top_p") return false;
   if (value.is_null()) return true;
   if (whole ? !value.is_number_integer() : !value.is_number()) return WrongType(key);
-  if (key == "seed") params.seed = static_cast<uint64_t>(value.get<int64_t>());
-  else if (key == "top_k") params.top_k = value.get<int64_t>();
-  else if (key == "temperature") params.temperature = value.get<double>();
-  else if (key == "top_p") params.top_p = value.get<double>();
-  else params.max_tokens = value.get<int64_t>();
+  if (key == "seed") {
+    params.seed = static_cast<uint64_t>(value.get<int64_t>());
+  } else if (key == "top_k") {
+    params.top_k = value.get<int64_t>();
+  } else if (key == "temperature") {
+    params.temperature = value.get<double>();
+  } else if (key == "top_p") {
+    params.top_p = value.get<double>();
+  } else {
+    params.max_tokens = value.get<int64_t>();
+  }
   return true;
 }
 
@@ -100,12 +107,14 @@ json Usage(const EngineResult& result) {
 }  // namespace
 
 std::string RowErrorCode(const Error& error) {
-  static const std::set<std::string, std::less<>> kCodes = {"invalid_parameter", "unsupported_parameter", "model_not_found", "empty_prompt",
-                                                            "context_length_exceeded", "numerical_error", "given_up"};
+  static const std::set<std::string, std::less<>> kCodes = {"invalid_parameter", "unsupported_parameter",   "model_not_found",
+                                                            "empty_prompt",      "context_length_exceeded", "numerical_error",
+                                                            "given_up"};
   return kCodes.contains(error.key) ? error.key : "invalid_row";
 }
 
-Result<EngineRow> PrepareRow(const BatchRow& row, const RowDefaults& defaults, const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+Result<EngineRow> PrepareRow(const BatchRow& row, const RowDefaults& defaults, const Tokenizer& tokenizer,
+                             const ChatTemplate* chat_template) {
   if (row.error) return *row.error;
   EngineRow out;
   out.index = row.index;
@@ -132,7 +141,13 @@ std::string OutputLine(const EngineResult& result, const std::string& text, cons
   const std::string& id = result.row.id;
   const char* finish = result.finish == FinishReason::kStop ? "stop" : "length";
   if (!IsOpenAi(result.row.head.form)) {
-    return json{{"id", id}, {"output", text}, {"finish_reason", finish}, {"usage", Usage(result)}, {"error", nullptr}, {"guardrails", json::array()}}.dump();
+    return json{{"id", id},
+                {"output", text},
+                {"finish_reason", finish},
+                {"usage", Usage(result)},
+                {"error", nullptr},
+                {"guardrails", json::array()}}
+        .dump();
   }
   const bool chat = result.row.head.form == BatchForm::kOpenAiChat;
   json choice = {{"index", 0}, {"finish_reason", finish}, {"logprobs", nullptr}};
@@ -150,7 +165,8 @@ std::string OutputLine(const EngineResult& result, const std::string& text, cons
   return json{{"id", AnswerId("batch_req_", id)},
               {"custom_id", id},
               {"response", {{"status_code", 200}, {"request_id", AnswerId("req_", id)}, {"body", body}}},
-              {"error", nullptr}}.dump();
+              {"error", nullptr}}
+      .dump();
 }
 
 std::string ErrorLine(const std::string& id, const RowHead& head, const Error& error) {
@@ -158,19 +174,28 @@ std::string ErrorLine(const std::string& id, const RowHead& head, const Error& e
   std::string message = error.message;
   if (code == "invalid_row" && !error.key.empty()) message = error.key + ": " + message;
   if (!IsOpenAi(head.form)) {
-    return json{{"id", id}, {"output", nullptr}, {"usage", nullptr}, {"guardrails", json::array()},
-                {"error", {{"code", code}, {"message", message}, {"line", head.line}}}}.dump(-1, ' ', false, json::error_handler_t::replace);
+    return json{{"id", id},
+                {"output", nullptr},
+                {"usage", nullptr},
+                {"guardrails", json::array()},
+                {"error", {{"code", code}, {"message", message}, {"line", head.line}}}}
+        .dump(-1, ' ', false, json::error_handler_t::replace);
   }
   const json body = {{"error", {{"code", code}, {"message", message}, {"type", "invalid_request_error"}, {"param", nullptr}}}};
   return json{{"id", AnswerId("batch_req_", id)},
               {"custom_id", id},
-              {"response", {{"status_code", code == "numerical_error" || code == "given_up" ? 500 : 400}, {"request_id", AnswerId("req_", id)}, {"body", body}}},
-              {"error", nullptr}}.dump(-1, ' ', false, json::error_handler_t::replace);
+              {"response",
+               {{"status_code", code == "numerical_error" || code == "given_up" ? 500 : 400},
+                {"request_id", AnswerId("req_", id)},
+                {"body", body}}},
+              {"error", nullptr}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::string GivenUpLine(const BatchRow& row) {
-  return ErrorLine(row.id, {row.line, row.form, ""},
-                   RowError("given_up", "the engine ended each time this row was computed alone, as often as row_retry.max_attempts allows"));
+  return ErrorLine(
+      row.id, {row.line, row.form, ""},
+      RowError("given_up", "the engine ended each time this row was computed alone, as often as row_retry.max_attempts allows"));
 }
 
 }  // namespace lorry

@@ -30,7 +30,8 @@ struct RowDefaults {
 };
 
 // The row with its tokens and its own sampling. An error is the row's: its `key` is one of the codes above.
-Result<EngineRow> PrepareRow(const BatchRow& row, const RowDefaults& defaults, const Tokenizer& tokenizer, const ChatTemplate* chat_template);
+Result<EngineRow> PrepareRow(const BatchRow& row, const RowDefaults& defaults, const Tokenizer& tokenizer,
+                             const ChatTemplate* chat_template);
 
 // A finished row's text: the tokens without special ones, up to the first stop text.
 std::string CompletionText(const EngineResult& result, const Tokenizer& tokenizer);

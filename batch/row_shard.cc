@@ -59,7 +59,9 @@ Result<ShardRow> DecodeShardRow(std::string_view payload) {
   if (Get<uint8_t>(payload, 0) != kRowVersion) return MakeError(ErrorCode::kData, "a row record of another version");
   const auto state = Get<uint8_t>(payload, 1);
   const auto index = Get<uint64_t>(payload, 16);
-  if (state > 1 || Get<uint16_t>(payload, 2) != 0 || index > uint64_t{1} << 62) return MakeError(ErrorCode::kData, "a row record with impossible values");
+  if (state > 1 || Get<uint16_t>(payload, 2) != 0 || index > uint64_t{1} << 62) {
+    return MakeError(ErrorCode::kData, "a row record with impossible values");
+  }
   return ShardRow{.index = static_cast<int64_t>(index),
                   .epoch = Get<uint64_t>(payload, 24),
                   .state = static_cast<RowState>(state),
@@ -81,7 +83,8 @@ Result<RowPlace> ShardWriter::Append(const ShardRow& row) {
   const std::string payload = EncodeShardRow(row);
   if (payload.size() > kMaxJournalRecordBytes) return MakeError(ErrorCode::kData, "the row's line is longer than 64 MiB");
   LORRY_TRY(journal_.Append(payload));
-  RowPlace place{path_, offset_ + kRecordHeadBytes + static_cast<int64_t>(kRowHeadBytes), static_cast<int64_t>(row.line.size()), Sha256Of(row.line)};
+  RowPlace place{path_, offset_ + kRecordHeadBytes + static_cast<int64_t>(kRowHeadBytes), static_cast<int64_t>(row.line.size()),
+                 Sha256Of(row.line)};
   offset_ += kRecordHeadBytes + static_cast<int64_t>(payload.size());
   return place;
 }
@@ -91,7 +94,9 @@ Status ScanShard(const std::string& path, const std::function<Status(const Shard
   if (!in) return ErrnoError("cannot open", path);
   std::array<char, kFileHeadBytes> head{};
   if (!in.read(head.data(), head.size())) return OkStatus();  // torn before its first row
-  if (std::string_view(head.data(), 4) != "LRYJ" || Get<uint32_t>({head.data(), head.size()}, 4) != 1) return Broken(path, 0, "not a shard");
+  if (std::string_view(head.data(), 4) != "LRYJ" || Get<uint32_t>({head.data(), head.size()}, 4) != 1) {
+    return Broken(path, 0, "not a shard");
+  }
   std::string payload;
   for (int64_t offset = kFileHeadBytes;;) {
     if (!in.read(head.data(), head.size())) return OkStatus();
@@ -102,7 +107,8 @@ Status ScanShard(const std::string& path, const std::function<Status(const Shard
     if (!in.read(payload.data(), length) || Crc32c(payload) != Get<uint32_t>(record, 4)) return OkStatus();
     auto row = DecodeShardRow(payload);
     if (!row.ok()) return Broken(path, offset, row.error().message.c_str());
-    const RowPlace place{path, offset + kRecordHeadBytes + static_cast<int64_t>(kRowHeadBytes), static_cast<int64_t>(row->line.size()), Sha256Of(row->line)};
+    const RowPlace place{path, offset + kRecordHeadBytes + static_cast<int64_t>(kRowHeadBytes),
+                         static_cast<int64_t>(row->line.size()), Sha256Of(row->line)};
     LORRY_TRY(each(*row, place));
     offset += kRecordHeadBytes + static_cast<int64_t>(length);
   }
@@ -111,10 +117,14 @@ Status ScanShard(const std::string& path, const std::function<Status(const Shard
 Result<std::string> ReadRowLine(const RowPlace& place) {
   std::ifstream in(place.shard, std::ios::binary);
   if (!in) return ErrnoError("cannot open", place.shard);
-  if (place.offset < 0 || place.length < 0 || place.length > kMaxJournalRecordBytes) return Broken(place.shard, place.offset, "no row can lie");
+  if (place.offset < 0 || place.length < 0 || place.length > kMaxJournalRecordBytes) {
+    return Broken(place.shard, place.offset, "no row can lie");
+  }
   std::string line(static_cast<size_t>(place.length), '\0');
   in.seekg(place.offset);
-  if (!in.read(line.data(), place.length) || Sha256Of(line) != place.sha256) return Broken(place.shard, place.offset, "the row's bytes are not those that were committed");
+  if (!in.read(line.data(), place.length) || Sha256Of(line) != place.sha256) {
+    return Broken(place.shard, place.offset, "the row's bytes are not those that were committed");
+  }
   return line;
 }
 

@@ -61,7 +61,9 @@ Status CheckSampling(const SamplingParams& params) {
   if (params.max_tokens < 1) return OutOfRange("max_tokens", "at least 1");
   // Below 1e-4 a difference of two logits overflows what a weight can tell apart: greedy is what is meant.
   const bool greedy = params.temperature == 0;
-  if (!greedy && !(params.temperature >= 1e-4 && params.temperature <= 100)) return OutOfRange("temperature", "0, or in 0.0001..100");
+  if (!greedy && !(params.temperature >= 1e-4 && params.temperature <= 100)) {
+    return OutOfRange("temperature", "0, or in 0.0001..100");
+  }
   if (!(params.top_p > 0 && params.top_p <= 1)) return OutOfRange("top_p", "above 0 and at most 1");
   if (params.top_k < 0) return OutOfRange("top_k", "at least 0 (0: all)");
   if (params.stop.size() > 16) return OutOfRange("stop", "at most 16 texts");

@@ -16,7 +16,7 @@
 namespace lorry {
 
 struct IndexedRow {
-  ShardRow row;  // without its line
+  ShardRow row;    // without its line
   RowPlace place;  // an empty shard: the scheduler gave the row up, and no bytes of it count
   bool committed = false;
 };

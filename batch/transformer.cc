@@ -31,8 +31,9 @@ SeparateAdapter::LowRank Fuse(const Adapter& adapter, const ModelConfig& config,
     a_parts.push_back(Adapter::ViewA(*linear, adapter.values()));
     // B [out, r] is the right-hand matrix of (A x) B^T: element (row of r, column of out).
     const int64_t out = LinearKindShape(config, kind).first;
-    fused.b.emplace_back(precision, linear->r, out).PackFloats(adapter.values().const_data_ptr<float>() + linear->b_offset,
-                                                               {0, 0, linear->r, out, 1, linear->r}, static_cast<float>(linear->scaling));
+    fused.b.emplace_back(precision, linear->r, out)
+        .PackFloats(adapter.values().const_data_ptr<float>() + linear->b_offset, {0, 0, linear->r, out, 1, linear->r},
+                    static_cast<float>(linear->scaling));
     rank += linear->r;
   }
   if (!a_parts.empty()) fused.a = Linear({{at::cat(a_parts), at::Tensor()}}, precision, false);
@@ -43,7 +44,8 @@ RowsIn In(const at::Tensor& x) { return {static_cast<const std::byte*>(x.const_d
 RowsOut Out(const at::Tensor& x) { return {static_cast<std::byte*>(x.data_ptr()), x.stride(0)}; }
 
 // y = linear(x), plus its low-rank part where there is one, plus `residual` where it is defined.
-void Apply(const Linear& linear, const SeparateAdapter::LowRank* low_rank, const at::Tensor& x, const at::Tensor& residual, const at::Tensor& y) {
+void Apply(const Linear& linear, const SeparateAdapter::LowRank* low_rank, const at::Tensor& x, const at::Tensor& residual,
+           const at::Tensor& y) {
   std::vector<JoinedTerm> joined;
   if (low_rank != nullptr && low_rank->a.defined()) {
     const at::Tensor a_TR = low_rank->a.Apply(x);
@@ -69,7 +71,10 @@ SeparateAdapter::SeparateAdapter(const ModelConfig& config, const Adapter& adapt
 class TransformerModel::Memory : public SequenceMemory {
  public:
   Memory(int64_t layers, int64_t row_bytes, int64_t capacity)
-      : SequenceMemory(capacity), row_bytes_(row_bytes), layers_(layers), bytes_(new std::byte[static_cast<size_t>(layers * 2 * capacity * row_bytes)]) {}
+      : SequenceMemory(capacity),
+        row_bytes_(row_bytes),
+        layers_(layers),
+        bytes_(new std::byte[static_cast<size_t>(layers * 2 * capacity * row_bytes)]) {}
 
   std::byte* Row(size_t layer, int64_t which, int64_t position) const {
     return bytes_.get() + ((static_cast<int64_t>(layer) * 2 + which) * capacity_ + position) * row_bytes_;
@@ -77,7 +82,9 @@ class TransformerModel::Memory : public SequenceMemory {
   void Advance(int64_t tokens) { length_ += tokens; }
   void CopyFrom(const Memory& from, int64_t tokens) {
     for (size_t layer = 0; layer < static_cast<size_t>(layers_); ++layer) {
-      for (const int64_t which : {0, 1}) std::memcpy(Row(layer, which, 0), from.Row(layer, which, 0), static_cast<size_t>(tokens * row_bytes_));
+      for (const int64_t which : {0, 1}) {
+        std::memcpy(Row(layer, which, 0), from.Row(layer, which, 0), static_cast<size_t>(tokens * row_bytes_));
+      }
     }
     length_ = tokens;
   }
@@ -96,9 +103,9 @@ struct TransformerModel::Plan {
     int64_t tokens;
   };
   std::vector<Part> parts;
-  size_t single = 0;  // parts of one token at the front
-  int64_t rows = 0;   // T
-  at::Tensor ids;     // [T] int32
+  size_t single = 0;                 // parts of one token at the front
+  int64_t rows = 0;                  // T
+  at::Tensor ids;                    // [T] int32
   std::vector<int32_t> positions;    // [T]
   std::vector<int64_t> wanted_rows;  // in the order of the caller's pieces
 };
@@ -149,7 +156,9 @@ TransformerModel::Plan TransformerModel::MakePlan(std::span<const SequencePiece>
     for (const int32_t at : pieces[i].logits_at) plan.wanted_rows.push_back(first_row[i] + at);
   }
   for (const Plan::Part& part : plan.parts) {
-    for (int64_t t = 0; t < part.tokens; ++t) plan.positions[static_cast<size_t>(part.row + t)] = static_cast<int32_t>(part.begin + t);
+    for (int64_t t = 0; t < part.tokens; ++t) {
+      plan.positions[static_cast<size_t>(part.row + t)] = static_cast<int32_t>(part.begin + t);
+    }
   }
   return plan;
 }
@@ -162,8 +171,14 @@ void TransformerModel::Attend(size_t layer, const Plan& plan, Workspace& work) c
   const int64_t heads = config.heads, kv_heads = config.kv_heads, d = config.head_dim, element = ElementBytes(precision);
   const int64_t qkv_stride = (heads + 2 * kv_heads) * d;
   auto* qkv = static_cast<std::byte*>(work.qkv.data_ptr());
-  RopeRowsInPlace(precision, {.x = qkv, .row_stride = qkv_stride, .head_stride = d, .rows = plan.rows, .heads = heads + kv_heads, .half = d / 2,
-                              .positions = plan.positions.data(), .cos = weights_->rope_cos().const_data_ptr<float>(),
+  RopeRowsInPlace(precision, {.x = qkv,
+                              .row_stride = qkv_stride,
+                              .head_stride = d,
+                              .rows = plan.rows,
+                              .heads = heads + kv_heads,
+                              .half = d / 2,
+                              .positions = plan.positions.data(),
+                              .cos = weights_->rope_cos().const_data_ptr<float>(),
                               .sin = weights_->rope_sin().const_data_ptr<float>()});
   auto* attended = static_cast<std::byte*>(work.attended.data_ptr());
   const auto row_bytes = static_cast<size_t>(kv_heads * d * element);
@@ -193,10 +208,16 @@ at::Tensor TransformerModel::Hidden(const Plan& plan) const {
   const ModelConfig& config = weights_->config();
   const Precision precision = weights_->precision();
   const auto rows = [&](int64_t columns) { return at::empty({plan.rows, columns}, ToScalarType(precision)); };
-  Workspace work{.x_TM = weights_->Embed(plan.ids), .norm_TM = rows(config.hidden_size), .qkv = rows((config.heads + 2 * config.kv_heads) * config.head_dim),
-                 .attended = rows(config.heads * config.head_dim), .gate_up = rows(2 * config.intermediate_size), .mlp_TI = rows(config.intermediate_size), .spans = {}};
+  Workspace work{.x_TM = weights_->Embed(plan.ids),
+                 .norm_TM = rows(config.hidden_size),
+                 .qkv = rows((config.heads + 2 * config.kv_heads) * config.head_dim),
+                 .attended = rows(config.heads * config.head_dim),
+                 .gate_up = rows(2 * config.intermediate_size),
+                 .mlp_TI = rows(config.intermediate_size),
+                 .spans = {}};
   const auto norm = [&](const at::Tensor& weight_M) {
-    NormRows(precision, In(work.x_TM), weight_M.const_data_ptr<float>(), config.rms_norm_eps, plan.rows, config.hidden_size, Out(work.norm_TM));
+    NormRows(precision, In(work.x_TM), weight_M.const_data_ptr<float>(), config.rms_norm_eps, plan.rows, config.hidden_size,
+             Out(work.norm_TM));
   };
   for (size_t layer = 0; layer < weights_->layers().size(); ++layer) {
     const LayerWeights& weights = weights_->layers()[layer];
@@ -220,11 +241,14 @@ std::vector<LogitsRow> TransformerModel::Logits(const Plan& plan, const at::Tens
   const int64_t width = hidden_TM.size(1);
   const at::Tensor chosen_NM = at::empty({wanted, width}, hidden_TM.options());
   for (int64_t n = 0; n < wanted; ++n) {
-    NormRows(weights_->precision(), In(hidden_TM.narrow(0, plan.wanted_rows[static_cast<size_t>(n)], 1)), weights_->final_norm_M().const_data_ptr<float>(),
-             weights_->config().rms_norm_eps, 1, width, Out(chosen_NM.narrow(0, n, 1)));
+    NormRows(weights_->precision(), In(hidden_TM.narrow(0, plan.wanted_rows[static_cast<size_t>(n)], 1)),
+             weights_->final_norm_M().const_data_ptr<float>(), weights_->config().rms_norm_eps, 1, width,
+             Out(chosen_NM.narrow(0, n, 1)));
   }
   logits_NV_ = weights_->head().Apply(chosen_NM);
-  for (int64_t n = 0; n < wanted; ++n) rows.emplace_back(logits_NV_.const_data_ptr<float>() + n * logits_NV_.stride(0), static_cast<size_t>(vocab_size()));
+  for (int64_t n = 0; n < wanted; ++n) {
+    rows.emplace_back(logits_NV_.const_data_ptr<float>() + n * logits_NV_.stride(0), static_cast<size_t>(vocab_size()));
+  }
   return rows;
 }
 

@@ -28,9 +28,9 @@ class SeparateAdapter {
 
   // For one fused linear: the A matrices one above the other, and one B for each part that is adapted.
   struct LowRank {
-    Linear a;                       // [sum of ranks, in]; not defined where nothing is adapted
-    std::vector<PackedMatrix> b;    // one per part; k() == 0 where the part is not adapted
-    std::vector<int64_t> a_begin;   // the part's first column in a's result
+    Linear a;                      // [sum of ranks, in]; not defined where nothing is adapted
+    std::vector<PackedMatrix> b;   // one per part; k() == 0 where the part is not adapted
+    std::vector<int64_t> a_begin;  // the part's first column in a's result
   };
   struct Layer {
     LowRank qkv, o, gate_up, down;

@@ -61,7 +61,8 @@ std::vector<PackedBatch> Deal(std::vector<Row> rows, int64_t lanes) {
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.ids.size() > b.ids.size(); });
   std::vector<PackedBatch> batches(static_cast<size_t>(lanes));
   for (const Row& row : rows) {
-    auto least = std::min_element(batches.begin(), batches.end(), [](const auto& a, const auto& b) { return a.Tokens() < b.Tokens(); });
+    auto least =
+        std::min_element(batches.begin(), batches.end(), [](const auto& a, const auto& b) { return a.Tokens() < b.Tokens(); });
     least->Append(row.ids, row.loss);
   }
   std::erase_if(batches, [](const PackedBatch& batch) { return batch.Tokens() == 0; });
@@ -88,14 +89,16 @@ struct Totals {
 };
 
 // All lanes at once; the sum in lane order.
-LossSum RunLanes(const LoraModel& model, const std::vector<PackedBatch>& batches, std::vector<at::Tensor>& gradients, const Options& options) {
+LossSum RunLanes(const LoraModel& model, const std::vector<PackedBatch>& batches, std::vector<at::Tensor>& gradients,
+                 const Options& options) {
   std::vector<LossSum> sums(batches.size());
   std::vector<std::thread> lanes;
-  for (size_t i = 0; i < batches.size(); ++i)
+  for (size_t i = 0; i < batches.size(); ++i) {
     lanes.emplace_back([&, i] {
       at::set_num_threads(static_cast<int>(options.threads_per_lane));
       sums[i] = OrDie(model.ForwardBackward(batches[i], gradients[i]));
     });
+  }
   for (std::thread& lane : lanes) lane.join();
   for (size_t i = 1; i < sums.size(); ++i) {
     gradients[0].add_(gradients[i]);
@@ -158,13 +161,16 @@ double Flops(const LoraModel& model, const Totals& totals) {
 int Run(const Options& options) {
   const Precision precision = options.precision == "fp32" ? Precision::kFp32 : Precision::kBf16;
   const std::vector<Row> rows = ReadRows(options.rows, options.steps * options.rows_per_step);
-  if (static_cast<int64_t>(rows.size()) < options.steps * options.rows_per_step) return std::fprintf(stderr, "train_step: too few rows\n"), 1;
+  if (static_cast<int64_t>(rows.size()) < options.steps * options.rows_per_step) {
+    return std::fprintf(stderr, "train_step: too few rows\n"), 1;
+  }
   const auto started = Clock::now();
   const ModelDirectory directory = OrDie(ModelDirectory::Open(options.model));
   auto base = OrDie(DecoderWeights::Load(directory, precision, {.for_training = true}));
   AdapterConfig config;
   config.r = options.r, config.alpha = 2.0 * static_cast<double>(options.r);
-  Adapter adapter = OrDie(options.adapter.empty() ? Adapter::Create(directory.config(), config) : ReadPeftAdapter(options.adapter, directory.config()));
+  Adapter adapter = OrDie(options.adapter.empty() ? Adapter::Create(directory.config(), config)
+                                                  : ReadPeftAdapter(options.adapter, directory.config()));
   if (options.adapter.empty()) InitAdapter(adapter, 7);
   const auto model = OrDie(LoraModel::Create(base, std::move(adapter)));
   const double load_seconds = Seconds(started);
@@ -172,12 +178,18 @@ int Run(const Options& options) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const double rate = Bf16Rate(static_cast<int>(options.lanes * options.threads_per_lane));
-  nlohmann::json out = {{"precision", options.precision}, {"instruction_set", InstructionSet(precision)}, {"lanes", options.lanes},
+  nlohmann::json out = {{"precision", options.precision},
+                        {"instruction_set", InstructionSet(precision)},
+                        {"lanes", options.lanes},
                         {"tokens_per_s", static_cast<double>(totals.tokens) / totals.seconds},
                         {"loss_tokens_per_s", static_cast<double>(totals.loss_tokens) / totals.seconds},
-                        {"seconds", totals.seconds}, {"load_seconds", load_seconds}, {"peak_rss_mb", usage.ru_maxrss / 1024},
-                        {"weights_mb", base->ResidentBytes() >> 20}, {"bf16_gflops", rate / 1e9},
-                        {"share_of_bf16_rate", Flops(*model, totals) / totals.seconds / rate}, {"losses", totals.losses}};
+                        {"seconds", totals.seconds},
+                        {"load_seconds", load_seconds},
+                        {"peak_rss_mb", usage.ru_maxrss / 1024},
+                        {"weights_mb", base->ResidentBytes() >> 20},
+                        {"bf16_gflops", rate / 1e9},
+                        {"share_of_bf16_rate", Flops(*model, totals) / totals.seconds / rate},
+                        {"losses", totals.losses}};
   std::printf("%s\n", out.dump().c_str());
   return 0;
 }

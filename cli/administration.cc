@@ -19,7 +19,8 @@ Result<int> RunWorkerList(Session& session) {
   std::vector<std::vector<std::string>> table = {{"WORKER", "STATE", "DEVICE", "KIND", "DEVICE STATE", "RUN"}};
   for (const auto& worker : answer.value("workers", nlohmann::json::array())) {
     for (const auto& device : worker.value("devices", nlohmann::json::array())) {
-      table.push_back({TextOf(worker, "worker"), TextOf(worker, "state"), TextOf(device, "device"), TextOf(device, "kind"), TextOf(device, "state"), TextOf(device, "run")});
+      table.push_back({TextOf(worker, "worker"), TextOf(worker, "state"), TextOf(device, "device"), TextOf(device, "kind"),
+                       TextOf(device, "state"), TextOf(device, "run")});
     }
   }
   session.terminal().Print(table.size() == 1 ? "no workers\n" : AlignColumns(table));
@@ -29,13 +30,15 @@ Result<int> RunWorkerList(Session& session) {
 
 Result<int> RunWorkerDrain(Session& session, const std::string& worker, bool drain) {
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("worker.drain", {{"worker", worker}, {"drain", drain}}));
-  session.terminal().Print(fmt::format("{} {}; {} running there\n", worker, drain ? "takes nothing new" : "takes runs again", TextOf(answer, "running")));
+  session.terminal().Print(fmt::format("{} {}; {} running there\n", worker, drain ? "takes nothing new" : "takes runs again",
+                                       TextOf(answer, "running")));
   session.terminal().PrintJson(answer);
   return 0;
 }
 
 Result<int> RunTokenCreate(Session& session, const TokenOptions& options) {
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("token.create", {{"role", options.role}, {"note", options.note}}, /*changes=*/true));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer,
+                         session.Ask("token.create", {{"role", options.role}, {"note", options.note}}, /*changes=*/true));
   session.terminal().Print(TextOf(answer, "token") + "\n");
   session.terminal().Note(fmt::format("{} for {}; it is shown only now", TextOf(answer, "id"), options.role));
   session.terminal().PrintJson(answer);

@@ -17,14 +17,14 @@ struct CommandSet {
 };
 
 // A command with its one line of help and an example. `run` is called with the parsed options.
-CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name, const std::string& about, const std::string& example,
-                     std::function<Result<int>(Session&)> run = {});
+CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name, const std::string& about,
+                     const std::string& example, std::function<Result<int>(Session&)> run = {});
 
-void AddSystemCommands(CommandSet& set);     // up, down, doctor, worker, token
-void AddJobCommands(CommandSet& set);        // plan, submit, ps, show, logs, watch, explain, cancel, pause, resume, pull
-void AddRegistryCommands(CommandSet& set);   // model, adapter
-void AddModelCommands(CommandSet& set);      // score, tokenize, generate, eval
-void AddBookCommands(CommandSet& set);       // cost, price, ledger
+void AddSystemCommands(CommandSet& set);    // up, down, doctor, worker, token
+void AddJobCommands(CommandSet& set);       // plan, submit, ps, show, logs, watch, explain, cancel, pause, resume, pull
+void AddRegistryCommands(CommandSet& set);  // model, adapter
+void AddModelCommands(CommandSet& set);     // score, tokenize, generate, eval
+void AddBookCommands(CommandSet& set);      // cost, price, ledger
 // Commands of later versions: known, and refused by name. Call last.
 void AddUnbuiltCommands(CommandSet& set);
 

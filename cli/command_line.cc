@@ -32,7 +32,9 @@ std::string HomeOf(const std::string& option) {
 // "lorry: pland: unknown command; did you mean "plan"?" rather than the parser's own words.
 Error UsageError(const CLI::App& app, const CLI::ParseError& e, int argc, char** argv) {
   std::vector<std::string> commands;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) commands.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+  }
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.starts_with('-')) {
@@ -41,7 +43,8 @@ Error UsageError(const CLI::App& app, const CLI::ParseError& e, int argc, char**
     }
     if (std::find(commands.begin(), commands.end(), word) != commands.end()) break;
     const auto near = NearestName(word, commands);
-    return MakeError(ErrorCode::kUsage, fmt::format("{}: unknown command", EscapeControl(word)), near ? fmt::format("did you mean \"{}\"?", *near) : "lorry --help lists them");
+    return MakeError(ErrorCode::kUsage, fmt::format("{}: unknown command", EscapeControl(word)),
+                     near ? fmt::format("did you mean \"{}\"?", *near) : "lorry --help lists them");
   }
   return MakeError(ErrorCode::kUsage, e.what(), "add --help for the options and an example");
 }
@@ -53,8 +56,8 @@ bool WantsJson(int argc, char** argv) {
 
 }  // namespace
 
-CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name, const std::string& about, const std::string& example,
-                     std::function<Result<int>(Session&)> run) {
+CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name, const std::string& about,
+                     const std::string& example, std::function<Result<int>(Session&)> run) {
   CLI::App& command = *parent.add_subcommand(name, about);
   command.fallthrough();
   if (!example.empty()) command.footer("Example: " + example);
@@ -78,7 +81,8 @@ void AddUnbuiltCommands(CommandSet& set) {
       parent = !existing.empty() ? existing.front() : &AddCommand(set, *parent, path[i], "not in this version", "");
     }
     CLI::App& command = AddCommand(set, *parent, path.back(), "not in this version", "", [words](Session&) -> Result<int> {
-      return MakeError(ErrorCode::kUnsupported, fmt::format("lorry {}: not in this version", words), "lorry doctor --features lists what is");
+      return MakeError(ErrorCode::kUnsupported, fmt::format("lorry {}: not in this version", words),
+                       "lorry doctor --features lists what is");
     });
     command.fallthrough(false);  // whatever stands behind it is its own
     command.allow_extras();
@@ -86,15 +90,18 @@ void AddUnbuiltCommands(CommandSet& set) {
   }
 }
 
-// Carries out the chosen command. JSON is made from arguments and read from answers in many places, and throws where text is not UTF-8
-// or an answer has another shape: here is the edge where that becomes an error like others.
+// Carries out the chosen command. JSON is made from arguments and read from answers in many places, and throws where text is not
+// UTF-8 or an answer has another shape: here is the edge where that becomes an error like others.
 Result<int> CarryOut(const CommandSet& set, Session& session) {
   constexpr int kNotUtf8 = 316;
   try {
     return set.chosen(session);
   } catch (const nlohmann::json::exception& e) {
-    if (e.id == kNotUtf8) return MakeError(ErrorCode::kUsage, "an argument, a file name or the current folder is not UTF-8 text", "rename it");
-    return MakeError(ErrorCode::kData, fmt::format("the answer was not as expected: {}", EscapeControl(e.what())), "are lorry and lorryd of one version?");
+    if (e.id == kNotUtf8) {
+      return MakeError(ErrorCode::kUsage, "an argument, a file name or the current folder is not UTF-8 text", "rename it");
+    }
+    return MakeError(ErrorCode::kData, fmt::format("the answer was not as expected: {}", EscapeControl(e.what())),
+                     "are lorry and lorryd of one version?");
   }
 }
 
@@ -108,7 +115,8 @@ int RunCommandLine(int argc, char** argv) {
   globals.json = argc > 1 && WantsJson(argc, argv);
   app.add_flag("--json", globals.json, "one JSON document on standard output, with stable keys");
   app.add_option("--home", globals.home, "home directory (default $LORRY_HOME, else ~/.lorry)");
-  app.add_option("--address", globals.address, "a remote scheduler, tcp://HOST:8601 (default $LORRY_ADDRESS, else the home's own)");
+  app.add_option("--address", globals.address,
+                 "a remote scheduler, tcp://HOST:8601 (default $LORRY_ADDRESS, else the home's own)");
   CommandSet set{app, {}};
   AddSystemCommands(set);
   AddJobCommands(set);

@@ -39,7 +39,8 @@ Result<CostQuery> QueryOf(const CostOptions& options) {
 
 // The scheduler's answer as the report that it was made of, so that tables and CSV are written by the ledger alone.
 Result<CostReport> ReportOf(const nlohmann::json& json, CostGrouping by) {
-  static constexpr const char* kKeys[] = {"run", "name", "attempt", "team", "project", "model", "device", "kind", "class", "month"};
+  static constexpr const char* kKeys[] = {"run",   "name",   "attempt", "team",  "project",
+                                          "model", "device", "kind",    "class", "month"};
   CostReport report;
   report.by = by;
   for (const auto& item : json.value("rows", nlohmann::json::array())) {
@@ -61,7 +62,9 @@ Result<CostReport> ReportOf(const nlohmann::json& json, CostGrouping by) {
 
 void ShowReport(Session& session, const std::string& format, const nlohmann::json& json, const CostReport& report) {
   if (session.terminal().json()) return session.terminal().PrintJson(json);
-  session.terminal().Print(format == "csv" ? CostReportCsv(report) : format == "json" ? json.dump() + "\n" : CostReportTable(report));
+  session.terminal().Print(format == "csv"    ? CostReportCsv(report)
+                           : format == "json" ? json.dump() + "\n"
+                                              : CostReportTable(report));
 }
 
 }  // namespace
@@ -79,11 +82,15 @@ Result<int> RunCost(Session& session, const CostOptions& options) {
 }
 
 Result<int> RunPrices(Session& session, bool history) {
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask(history ? "price.history" : "price.list", nlohmann::json::object()));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer,
+                         session.Ask(history ? "price.history" : "price.list", nlohmann::json::object()));
   std::vector<std::vector<std::string>> table = {{"ID", "DEVICE", "CATEGORY", "USD/HOUR", "FROM", "UNTIL", "SOURCE"}};
   for (const auto& price : answer.value("prices", nlohmann::json::array())) {
-    auto text = [&](const char* key) { return price.contains(key) && price[key].is_string() ? price[key].get<std::string>() : std::string("-"); };
-    table.push_back({price.contains("id") ? price["id"].dump() : "-", text("device"), text("category"), text("usd_per_hour"), text("from"), text("until"), text("source")});
+    auto text = [&](const char* key) {
+      return price.contains(key) && price[key].is_string() ? price[key].get<std::string>() : std::string("-");
+    };
+    table.push_back({price.contains("id") ? price["id"].dump() : "-", text("device"), text("category"), text("usd_per_hour"),
+                     text("from"), text("until"), text("source")});
   }
   session.terminal().Print(AlignColumns(table));
   session.terminal().PrintJson(answer);
@@ -96,10 +103,15 @@ Result<int> RunLedgerVerify(Session& session) {
   LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, Store::OpenReadOnly(path));
   LORRY_ASSIGN_OR_RETURN(Reader reader, store->Read());
   LORRY_ASSIGN_OR_RETURN(const LedgerCheck check, VerifyLedger(reader.db()));
-  session.terminal().PrintJson({{"whole", check.whole()}, {"slices", check.slices}, {"prices", check.prices}, {"total_usd", ToDecimalString(check.total)}, {"problems", check.problems}});
+  session.terminal().PrintJson({{"whole", check.whole()},
+                                {"slices", check.slices},
+                                {"prices", check.prices},
+                                {"total_usd", ToDecimalString(check.total)},
+                                {"problems", check.problems}});
   std::string text;
   for (const std::string& problem : check.problems) text += problem + "\n";
-  text += fmt::format("{}: {} slices, {} prices, ${}\n", check.whole() ? "the books are whole" : "the books are broken", check.slices, check.prices, ToDecimalString(check.total));
+  text += fmt::format("{}: {} slices, {} prices, ${}\n", check.whole() ? "the books are whole" : "the books are broken",
+                      check.slices, check.prices, ToDecimalString(check.total));
   session.terminal().Print(text);
   return check.whole() ? 0 : 1;
 }

@@ -9,10 +9,10 @@
 namespace lorry {
 
 struct CostOptions {
-  std::string run;              // empty: all
-  std::string by = "run";       // run | attempt | team | project | model | device | kind | class | month
-  std::string from, to;         // UTC; inclusive, exclusive; empty: open
-  std::string format = "table"; // table | csv | json
+  std::string run;               // empty: all
+  std::string by = "run";        // run | attempt | team | project | model | device | kind | class | month
+  std::string from, to;          // UTC; inclusive, exclusive; empty: open
+  std::string format = "table";  // table | csv | json
 };
 Result<int> RunCost(Session& session, const CostOptions& options);
 
@@ -23,8 +23,8 @@ Result<int> RunPrices(Session& session, bool history);
 Result<int> RunLedgerVerify(Session& session);
 
 struct ReplayOptions {
-  std::string usage;            // JSON of recorded usage
-  std::string prices;           // prices.yaml
+  std::string usage;   // JSON of recorded usage
+  std::string prices;  // prices.yaml
   std::string by = "run";
   std::string format = "table";
 };

@@ -43,10 +43,15 @@ Finding Of(std::string check, const Status& status, std::string good) {
 void CheckPrograms(std::vector<Finding>& findings) {
   for (const char* program : {"lorryd", "lorry-worker", "lorry-train", "lorry-batch"}) {
     const std::string path = ProgramDirectory() + "/" + program;
-    if (access(path.c_str(), X_OK) == 0) findings.push_back(Good(program, path));
-    else findings.push_back(Bad(program, path + " is not there", "install Lorry whole: scripts/setup, then cmake --install"));
+    if (access(path.c_str(), X_OK) == 0) {
+      findings.push_back(Good(program, path));
+    } else {
+      findings.push_back(Bad(program, path + " is not there", "install Lorry whole: scripts/setup, then cmake --install"));
+    }
   }
-  if (access("/usr/bin/mpirun", X_OK) != 0) findings.push_back(Bad("mpirun", "not found", "apt-get install openmpi-bin (runs with one rank work without)"));
+  if (access("/usr/bin/mpirun", X_OK) != 0) {
+    findings.push_back(Bad("mpirun", "not found", "apt-get install openmpi-bin (runs with one rank work without)"));
+  }
 }
 
 void CheckKeys(const std::string& home, std::vector<Finding>& findings) {
@@ -79,23 +84,32 @@ void CheckState(const std::string& home, std::vector<Finding>& findings) {
   findings.push_back(Good("state.db", "whole: every page was read"));
   const Result<LedgerCheck> books = VerifyLedger(reader->db());
   if (!books.ok()) return findings.push_back(Of("books", books.error(), ""));
-  if (books->whole()) findings.push_back(Good("books", fmt::format("whole: {} slices", books->slices)));
-  else findings.push_back(Bad("books", books->problems.front(), "restore the last backup: lorry restore"));
+  if (books->whole()) {
+    findings.push_back(Good("books", fmt::format("whole: {} slices", books->slices)));
+  } else {
+    findings.push_back(Bad("books", books->problems.front(), "restore the last backup: lorry restore"));
+  }
 }
 
 void CheckFiles(const std::string& home, std::vector<Finding>& findings) {
   if (const std::string path = home + "/prices.yaml"; FileExists(path)) {
     const Result<std::vector<ListedPrice>> prices = LoadPriceList(path);
-    findings.push_back(prices.ok() ? Good("prices.yaml", fmt::format("{} prices", prices->size())) : Bad("prices.yaml", prices.error().message, "mend the file"));
+    findings.push_back(prices.ok() ? Good("prices.yaml", fmt::format("{} prices", prices->size()))
+                                   : Bad("prices.yaml", prices.error().message, "mend the file"));
   }
   if (const std::string path = home + "/cluster.yaml"; FileExists(path)) {
     const Result<ClusterConfig> cluster = LoadClusterConfig(path);
-    findings.push_back(cluster.ok() ? Good("cluster.yaml", "whole") : Bad("cluster.yaml", cluster.error().message, "mend the file"));
+    findings.push_back(cluster.ok() ? Good("cluster.yaml", "whole")
+                                    : Bad("cluster.yaml", cluster.error().message, "mend the file"));
   }
   const Result<Bytes> room = FreeBytes(home);
-  if (!room.ok()) findings.push_back(Of("disk", room.error(), ""));
-  else if (room->count() < kLowDiskBytes) findings.push_back(Bad("disk", FormatSize(*room) + " free", "make room: checkpoints and blobs need it"));
-  else findings.push_back(Good("disk", FormatSize(*room) + " free"));
+  if (!room.ok()) {
+    findings.push_back(Of("disk", room.error(), ""));
+  } else if (room->count() < kLowDiskBytes) {
+    findings.push_back(Bad("disk", FormatSize(*room) + " free", "make room: checkpoints and blobs need it"));
+  } else {
+    findings.push_back(Good("disk", FormatSize(*room) + " free"));
+  }
 }
 
 void CheckScheduler(Session& session, std::vector<Finding>& findings) {
@@ -103,7 +117,10 @@ void CheckScheduler(Session& session, std::vector<Finding>& findings) {
     findings.push_back(Good("scheduler", "not running; start it with lorry up"));
     if (const std::string stale = session.home() + "/up.json"; FileExists(stale)) {
       const std::string home = session.home();
-      findings.push_back(Bad("up.json", "names a process that is gone", "lorry up writes it anew", [home]() -> Status { RemoveHomeAddresses(home); return OkStatus(); }));
+      findings.push_back(Bad("up.json", "names a process that is gone", "lorry up writes it anew", [home]() -> Status {
+        RemoveHomeAddresses(home);
+        return OkStatus();
+      }));
     }
     return;
   }
@@ -114,8 +131,11 @@ void CheckScheduler(Session& session, std::vector<Finding>& findings) {
   if (pong->workers == 0) findings.push_back(Bad("workers", "none has registered", "see logs/lorry-worker.log"));
   findings.push_back(Good("scheduler", fmt::format("answers; {} workers, {} running", pong->workers, pong->running)));
   const Result<nlohmann::json> events = session.Ask("events.verify", nlohmann::json::object());
-  if (!events.ok()) findings.push_back(Of("events", events.error(), ""));
-  else findings.push_back(Good("events", fmt::format("whole: {} in one chain", events->value("events", int64_t{0}))));
+  if (!events.ok()) {
+    findings.push_back(Of("events", events.error(), ""));
+  } else {
+    findings.push_back(Good("events", fmt::format("whole: {} in one chain", events->value("events", int64_t{0}))));
+  }
 }
 
 Result<int> ShowFeatures(Session& session) {
@@ -155,7 +175,8 @@ Result<int> RunDoctor(Session& session, const DoctorOptions& options) {
     }
     all_good = all_good && finding.good;
     list.push_back({{"check", finding.check}, {"good", finding.good}, {"says", finding.says}, {"remedy", finding.remedy}});
-    text += fmt::format("{} {}: {}{}\n", finding.good ? "ok " : "BAD", finding.check, finding.says, finding.good || finding.remedy.empty() ? "" : "; " + finding.remedy);
+    text += fmt::format("{} {}: {}{}\n", finding.good ? "ok " : "BAD", finding.check, finding.says,
+                        finding.good || finding.remedy.empty() ? "" : "; " + finding.remedy);
   }
   session.terminal().Print(text);
   session.terminal().PrintJson({{"good", all_good}, {"checks", list}});

@@ -24,7 +24,8 @@ Error InLine(Error error, const std::string& file, int64_t line) {
   return error;
 }
 
-Result<std::vector<TextRow>> ReadTexts(const std::string& path, const std::function<Result<std::string>(const nlohmann::json&)>& text_of) {
+Result<std::vector<TextRow>> ReadTexts(const std::string& path,
+                                       const std::function<Result<std::string>(const nlohmann::json&)>& text_of) {
   LORRY_ASSIGN_OR_RETURN(LineReader lines, LineReader::Open(path));
   std::vector<TextRow> rows;
   for (;;) {
@@ -49,7 +50,8 @@ Result<std::string> ReferenceText(const nlohmann::json& row, const std::string& 
 }
 
 // Which reference belongs to each output; kData where one has none.
-Result<std::vector<std::pair<std::string, std::string>>> Match(const std::vector<TextRow>& references, const std::vector<TextRow>& outputs) {
+Result<std::vector<std::pair<std::string, std::string>>> Match(const std::vector<TextRow>& references,
+                                                               const std::vector<TextRow>& outputs) {
   std::map<std::string, std::string> by_id;
   for (const TextRow& row : references) {
     if (!row.id.empty()) by_id[row.id] = row.text;
@@ -69,7 +71,9 @@ Result<std::vector<std::pair<std::string, std::string>>> Match(const std::vector
   return pairs;
 }
 
-nlohmann::json ScoreJson(const RougeScore& score) { return {{"precision", score.precision}, {"recall", score.recall}, {"f", score.f}}; }
+nlohmann::json ScoreJson(const RougeScore& score) {
+  return {{"precision", score.precision}, {"recall", score.recall}, {"f", score.f}};
+}
 
 void Add(RougeScore& sum, const RougeScore& score) {
   sum.precision += score.precision;
@@ -80,11 +84,20 @@ void Add(RougeScore& sum, const RougeScore& score) {
 }  // namespace
 
 Result<int> RunEval(Session& session, const EvalOptions& options) {
-  LORRY_ASSIGN_OR_RETURN(const auto references, ReadTexts(options.reference, [&](const nlohmann::json& row) { return ReferenceText(row, options.field); }));
+  LORRY_ASSIGN_OR_RETURN(const auto references, ReadTexts(options.reference, [&](const nlohmann::json& row) {
+                           return ReferenceText(row, options.field);
+                         }));
   LORRY_ASSIGN_OR_RETURN(const auto outputs, ReadTexts(options.output, OutputRowText));
   LORRY_ASSIGN_OR_RETURN(const auto pairs, Match(references, outputs));
-  struct Named { const char* name; RougeScore RougeScores::*score; RougeScore sum; };
-  std::array<Named, 4> metrics = {{{"rouge1", &RougeScores::rouge1, {}}, {"rouge2", &RougeScores::rouge2, {}}, {"rougeL", &RougeScores::rouge_l, {}}, {"rougeLsum", &RougeScores::rouge_lsum, {}}}};
+  struct Named {
+    const char* name;
+    RougeScore RougeScores::*score;
+    RougeScore sum;
+  };
+  std::array<Named, 4> metrics = {{{"rouge1", &RougeScores::rouge1, {}},
+                                   {"rouge2", &RougeScores::rouge2, {}},
+                                   {"rougeL", &RougeScores::rouge_l, {}},
+                                   {"rougeLsum", &RougeScores::rouge_lsum, {}}}};
   for (const auto& [reference, output] : pairs) {
     const RougeScores scores = ScoreRouge(reference, output);
     for (Named& metric : metrics) Add(metric.sum, scores.*metric.score);
@@ -95,7 +108,8 @@ Result<int> RunEval(Session& session, const EvalOptions& options) {
     const double count = static_cast<double>(pairs.size());
     const RougeScore mean = {metric.sum.precision / count, metric.sum.recall / count, metric.sum.f / count};
     document[metric.name] = ScoreJson(mean);
-    table.push_back({metric.name, fmt::format("{:.4f}", mean.precision), fmt::format("{:.4f}", mean.recall), fmt::format("{:.4f}", mean.f)});
+    table.push_back(
+        {metric.name, fmt::format("{:.4f}", mean.precision), fmt::format("{:.4f}", mean.recall), fmt::format("{:.4f}", mean.f)});
   }
   session.terminal().Print(AlignColumns(table) + fmt::format("{} rows\n", pairs.size()));
   session.terminal().PrintJson(document);

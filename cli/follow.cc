@@ -20,14 +20,19 @@ std::string UnitOf(const std::string& kind) { return kind == "finetune" ? "steps
 
 Result<nlohmann::json> OutputsOf(Session& session, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(nlohmann::json answer, session.Ask("run.outputs", {{"run", run.str()}}));
-  if (!answer.contains("outputs") || !answer["outputs"].is_array()) return MakeError(ErrorCode::kData, "the scheduler's answer names no outputs");
+  if (!answer.contains("outputs") || !answer["outputs"].is_array()) {
+    return MakeError(ErrorCode::kData, "the scheduler's answer names no outputs");
+  }
   return answer["outputs"];
 }
 
 // A directory output goes into a folder of its name; a file stands beside the others.
 Status PullOutput(Session& session, const nlohmann::json& output, const std::string& folder) {
   const std::string name = output.value("name", "output");
-  if (!IsPathWithin(name)) return MakeError(ErrorCode::kData, fmt::format("the run has an output \"{}\", which is outside its folder", EscapeControl(name)));
+  if (!IsPathWithin(name)) {
+    return MakeError(ErrorCode::kData,
+                     fmt::format("the run has an output \"{}\", which is outside its folder", EscapeControl(name)));
+  }
   const bool directory = output.value("directory", false);
   return FetchFiles(session, output.at("files"), directory ? folder + "/" + name : folder);
 }
@@ -47,15 +52,24 @@ bool AllThere(const nlohmann::json& files, const std::string& folder) {
 }  // namespace
 
 nlohmann::json RunJson(const wire::RunSummary& run) {
-  return {{"run", run.run.str()}, {"name", run.name}, {"project", run.project.str()}, {"kind", run.kind}, {"state", run.state},
-          {"reason", run.reason}, {"attempts", run.attempts}, {"priority", run.priority}, {"done", run.done}, {"total", run.total},
-          {"detail", run.detail}, {"submitted", FormatUtc(run.submitted)},
+  return {{"run", run.run.str()},
+          {"name", run.name},
+          {"project", run.project.str()},
+          {"kind", run.kind},
+          {"state", run.state},
+          {"reason", run.reason},
+          {"attempts", run.attempts},
+          {"priority", run.priority},
+          {"done", run.done},
+          {"total", run.total},
+          {"detail", run.detail},
+          {"submitted", FormatUtc(run.submitted)},
           {"started", run.started.millis() == 0 ? nlohmann::json() : nlohmann::json(FormatUtc(run.started))},
           {"ended", run.ended.millis() == 0 ? nlohmann::json() : nlohmann::json(FormatUtc(run.ended))}};
 }
 
 Result<wire::RunSummary> FollowRun(Session& session, const RunId& run) {
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
   wire::WatchRun request;
   request.run = run;
   std::string state;
@@ -75,13 +89,14 @@ Result<wire::RunSummary> FollowRun(Session& session, const RunId& run) {
 
 Result<int> RunWatch(Session& session, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(const wire::RunSummary summary, FollowRun(session, run));
-  session.terminal().Print(fmt::format("{} {}{}\n", run.str(), summary.state, summary.reason.empty() ? "" : " (" + summary.reason + ")"));
+  session.terminal().Print(
+      fmt::format("{} {}{}\n", run.str(), summary.state, summary.reason.empty() ? "" : " (" + summary.reason + ")"));
   session.terminal().PrintJson(RunJson(summary));
   return summary.state == "succeeded" ? 0 : 1;
 }
 
 Result<int> RunLogs(Session& session, const LogOptions& options) {
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
   wire::ReadLog request;
   request.run = options.run;
   request.rank = static_cast<uint32_t>(options.rank);
@@ -103,7 +118,8 @@ Result<int> RunLogs(Session& session, const LogOptions& options) {
     }
     request.wait_ms = kLongPollMs;
   }
-  session.terminal().PrintJson({{"run", options.run.str()}, {"attempt", request.attempt.value()}, {"rank", options.rank}, {"log", whole}});
+  session.terminal().PrintJson(
+      {{"run", options.run.str()}, {"attempt", request.attempt.value()}, {"rank", options.rank}, {"log", whole}});
   return 0;
 }
 

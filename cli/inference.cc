@@ -46,14 +46,17 @@ Status CheckKind(const LocalModel& found, const std::string& given, Kind kind) {
   if (FileExists(found.path + "/" + its_file)) return OkStatus();
   if (FileExists(found.path + "/" + the_others)) {
     return adapter ? MakeError(ErrorCode::kUsage, given + " is a model, not an adapter", "give it as --model")
-                   : MakeError(ErrorCode::kUsage, given + " is an adapter, not a model", "give it as --adapter, and its base as --model");
+                   : MakeError(ErrorCode::kUsage, given + " is an adapter, not a model",
+                               "give it as --adapter, and its base as --model");
   }
-  return MakeError(ErrorCode::kNotFound, fmt::format("{} has no {}", given, its_file),
-                   adapter ? "an adapter is a folder as PEFT writes it" : "a model is a folder as Hugging Face lays it out, or a .gguf");
+  return MakeError(
+      ErrorCode::kNotFound, fmt::format("{} has no {}", given, its_file),
+      adapter ? "an adapter is a folder as PEFT writes it" : "a model is a folder as Hugging Face lays it out, or a .gguf");
 }
 
 // --model DIR and, where there is one, --adapter DIR. The models live as long as `kept`.
-Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter, std::vector<LocalModel>& kept) {
+Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter,
+                                                std::vector<LocalModel>& kept) {
   LORRY_ASSIGN_OR_RETURN(LocalModel base, FindModel(session, model));
   LORRY_TRY(CheckKind(base, model, Kind::kModel));
   std::vector<std::string> arguments = {"--model", base.path};
@@ -72,14 +75,16 @@ Result<std::vector<std::string>> ModelArguments(Session& session, const std::str
 Result<int> RunScoreCommand(Session& session, const ScoreOptions& options) {
   std::vector<LocalModel> kept;
   LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelArguments(session, options.model, options.adapter, kept));
-  std::vector<std::string> arguments = {"score", "--data", options.data, "--dtype", options.dtype, "--loss-on", options.loss_on, "--json"};
+  std::vector<std::string> arguments = {"score",       "--data",    options.data,    "--dtype",
+                                        options.dtype, "--loss-on", options.loss_on, "--json"};
   arguments.insert(arguments.end(), models.begin(), models.end());
   int exit_status = 0;
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, AskEngine(arguments, exit_status));
   if (exit_status != 0) return exit_status;
   std::string text = "line  tokens  sum log-probability  mean\n";
   for (const auto& row : answer.at("rows")) {
-    text += fmt::format("{:>4}  {:>6}  {:>19.6f}  {:.6f}\n", row.value("line", int64_t{0}), row.value("tokens", int64_t{0}), row.value("sum_logprob", 0.0), row.value("mean_logprob", 0.0));
+    text += fmt::format("{:>4}  {:>6}  {:>19.6f}  {:.6f}\n", row.value("line", int64_t{0}), row.value("tokens", int64_t{0}),
+                        row.value("sum_logprob", 0.0), row.value("mean_logprob", 0.0));
   }
   text += fmt::format("perplexity {:.6f} over {} tokens\n", answer.value("perplexity", 0.0), answer.value("tokens", int64_t{0}));
   session.terminal().Print(text);
@@ -90,9 +95,20 @@ Result<int> RunScoreCommand(Session& session, const ScoreOptions& options) {
 Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options) {
   std::vector<LocalModel> kept;
   LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelArguments(session, options.model, options.adapter, kept));
-  std::vector<std::string> arguments = {"generate", "--prompt", options.prompt, "--dtype", options.dtype, "--max-tokens", std::to_string(options.max_tokens),
-                                        "--temperature", fmt::format("{}", options.temperature), "--top-p", fmt::format("{}", options.top_p),
-                                        "--seed", std::to_string(options.seed), "--json"};
+  std::vector<std::string> arguments = {"generate",
+                                        "--prompt",
+                                        options.prompt,
+                                        "--dtype",
+                                        options.dtype,
+                                        "--max-tokens",
+                                        std::to_string(options.max_tokens),
+                                        "--temperature",
+                                        fmt::format("{}", options.temperature),
+                                        "--top-p",
+                                        fmt::format("{}", options.top_p),
+                                        "--seed",
+                                        std::to_string(options.seed),
+                                        "--json"};
   if (options.raw) arguments.push_back("--raw");
   for (const std::string& stop : options.stop) arguments.insert(arguments.end(), {"--stop", stop});
   arguments.insert(arguments.end(), models.begin(), models.end());
@@ -100,7 +116,9 @@ Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options)
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, AskEngine(arguments, exit_status));
   if (exit_status != 0) return exit_status;
   for (const auto& row : answer.at("rows")) {
-    if (const auto error = row.find("error"); error != row.end() && !error->is_null()) return MakeError(ErrorCode::kData, error->dump());
+    if (const auto error = row.find("error"); error != row.end() && !error->is_null()) {
+      return MakeError(ErrorCode::kData, error->dump());
+    }
     session.terminal().Print(row.value("output", "") + "\n");
   }
   session.terminal().PrintJson(answer);

@@ -10,9 +10,9 @@
 namespace lorry {
 
 struct ScoreOptions {
-  std::string model;       // as in a job: registry name, directory, or .gguf
-  std::string adapter;     // may be empty
-  std::string data;        // training rows
+  std::string model;    // as in a job: registry name, directory, or .gguf
+  std::string adapter;  // may be empty
+  std::string data;     // training rows
   std::string dtype = "float32";
   std::string loss_on = "completion";
 };
@@ -28,14 +28,14 @@ struct GenerateOptions {
   double temperature = 0;
   double top_p = 1;
   int64_t seed = 0;
-  bool raw = false;        // the prompt as it is, without the chat template
+  bool raw = false;  // the prompt as it is, without the chat template
   std::vector<std::string> stop;
 };
 Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options);
 
 struct TokenizeOptions {
   std::string model;
-  std::string file;        // empty: standard input
+  std::string file;  // empty: standard input
   bool chat = false;
   std::string loss_on = "completion";
 };
@@ -43,10 +43,10 @@ struct TokenizeOptions {
 Result<int> RunTokenizeCommand(Session& session, const TokenizeOptions& options);
 
 struct EvalOptions {
-  std::string metric;      // rouge
-  std::string reference;   // JSON lines
-  std::string output;      // JSON lines
-  std::string field;       // of a reference row; empty: reference, synopsis, completion or output, the first that is there
+  std::string metric;     // rouge
+  std::string reference;  // JSON lines
+  std::string output;     // JSON lines
+  std::string field;      // of a reference row; empty: reference, synopsis, completion or output, the first that is there
 };
 // The metric alone, no model.
 Result<int> RunEval(Session& session, const EvalOptions& options);

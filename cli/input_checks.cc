@@ -23,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxRowErrors = 20;             // listed for each file
-constexpr int64_t kMaxCountedRows = 100'000;     // tokens of the rows beyond are estimated from these
+constexpr size_t kMaxRowErrors = 20;          // listed for each file
+constexpr int64_t kMaxCountedRows = 100'000;  // tokens of the rows beyond are estimated from these
 constexpr int64_t kProgressEvery = 1'000;
 
 // A finding of another folder as one of the job: it keeps its own file and line where it has them.
@@ -71,7 +71,8 @@ class InputCheck {
   std::optional<LocalModel> CheckModel(const std::string& key, const std::string& reference) {
     std::error_code ignored;
     if (fs::is_regular_file(reference, ignored)) {
-      Fail(key, reference + " is a file; a model directory or a registry name is expected", fmt::format("lorry model import {} --name ORG/NAME", reference));
+      Fail(key, reference + " is a file; a model directory or a registry name is expected",
+           fmt::format("lorry model import {} --name ORG/NAME", reference));
       return std::nullopt;
     }
     std::optional<LocalModel> model = Locate(key, reference);
@@ -102,7 +103,8 @@ class InputCheck {
       });
       if (!matches) {
         const auto near = NearestName(target, {names.begin(), names.end()});
-        Fail(fmt::format("adapter.target_modules[{}]", i), fmt::format("\"{}\" matches no linear layer of the model", EscapeControl(target, 60)),
+        Fail(fmt::format("adapter.target_modules[{}]", i),
+             fmt::format("\"{}\" matches no linear layer of the model", EscapeControl(target, 60)),
              near ? fmt::format("did you mean \"{}\"?", *near) : fmt::format("there are {}", fmt::join(names, ", ")));
       }
     }
@@ -122,34 +124,53 @@ class InputCheck {
       if (at == std::string::npos || !tensor.name.starts_with(kPrefix) || tensor.shape.size() != 2) continue;
       const std::string layer = tensor.name.substr(kPrefix.size(), at - kPrefix.size());
       const auto found = layers.find(layer);
-      const bool fits = found != layers.end() && (is_a ? tensor.shape[1] == found->second[1] : tensor.shape[0] == found->second[0]);
+      const bool fits =
+          found != layers.end() && (is_a ? tensor.shape[1] == found->second[1] : tensor.shape[0] == found->second[0]);
       if (!fits) {
-        const std::string base = found == layers.end() ? "has no such layer" : fmt::format("has [{}] there", fmt::join(found->second, ", "));
-        return Fail(key, fmt::format("the adapter is for another base: its {} is [{}], and the model {}", tensor.name, fmt::join(tensor.shape, ", "), base),
+        const std::string base =
+            found == layers.end() ? "has no such layer" : fmt::format("has [{}] there", fmt::join(found->second, ", "));
+        return Fail(key,
+                    fmt::format("the adapter is for another base: its {} is [{}], and the model {}", tensor.name,
+                                fmt::join(tensor.shape, ", "), base),
                     "use the base that the adapter was trained on");
       }
     }
   }
 
   // Every row of a training file; counts tokens where `report` is there.
-  int64_t CheckTrainFile(const std::string& key, const std::string& path, const FinetuneSpec& job, const TokenizeReport* report, bool count) {
+  int64_t CheckTrainFile(const std::string& key, const std::string& path, const FinetuneSpec& job, const TokenizeReport* report,
+                         bool count) {
     Result<LineReader> lines = LineReader::Open(path);
-    if (!lines.ok()) { Fail(key, lines.error()); return 0; }
-    const EncodeRowOptions options = {.loss_on = static_cast<LossOn>(job.dataset.loss_on), .too_long = static_cast<TooLong>(job.dataset.too_long),
-                                      .max_length = job.dataset.max_length, .file = path};
+    if (!lines.ok()) {
+      Fail(key, lines.error());
+      return 0;
+    }
+    const EncodeRowOptions options = {.loss_on = static_cast<LossOn>(job.dataset.loss_on),
+                                      .too_long = static_cast<TooLong>(job.dataset.too_long),
+                                      .max_length = job.dataset.max_length,
+                                      .file = path};
     std::optional<TrainForm> form;
     size_t faults = 0;
     int64_t rows = 0;
-    auto fault = [&](const Error& error) { if (++faults <= kMaxRowErrors) Fail(key, error); };
+    auto fault = [&](const Error& error) {
+      if (++faults <= kMaxRowErrors) Fail(key, error);
+    };
     while (faults <= kMaxRowErrors) {
       Result<std::optional<TextLine>> line = lines->Next();
-      if (!line.ok()) { fault(line.error()); continue; }
+      if (!line.ok()) {
+        fault(line.error());
+        continue;
+      }
       if (!*line) break;
       ++rows;
       const Result<TrainRow> row = ParseTrainRow((*line)->text, path, (*line)->number);
-      if (!row.ok()) { fault(row.error()); continue; }
+      if (!row.ok()) {
+        fault(row.error());
+        continue;
+      }
       if (form && row->form != *form) {
-        Error mixed = MakeError(ErrorCode::kData, "another row form than the rows before", "a file holds one of messages, prompt + completion, text");
+        Error mixed = MakeError(ErrorCode::kData, "another row form than the rows before",
+                                "a file holds one of messages, prompt + completion, text");
         mixed.file = path;
         mixed.line = static_cast<int>((*line)->number);
         fault(mixed);
@@ -157,7 +178,10 @@ class InputCheck {
       form = row->form;
       if (report == nullptr || rows > kMaxCountedRows) continue;
       const Result<TokenizedLine> tokens = report->Tokenize((*line)->text, path, (*line)->number, /*chat=*/false, options);
-      if (!tokens.ok()) { fault(tokens.error()); continue; }
+      if (!tokens.ok()) {
+        fault(tokens.error());
+        continue;
+      }
       if (rows % kProgressEvery == 0) session_.terminal().Progress("checking rows of " + path, static_cast<uint64_t>(rows), 0);
       if (!count) continue;
       ++checked_.facts.counted_rows;
@@ -165,8 +189,12 @@ class InputCheck {
       checked_.facts.loss_tokens += std::count(tokens->loss_mask.begin(), tokens->loss_mask.end(), 1);
     }
     session_.terminal().EndProgress();
-    if (faults > kMaxRowErrors) Note(fmt::format("{}: more than {} faulty rows; the rest of the file was not read", path, kMaxRowErrors));
-    if (rows == 0 && faults == 0) Fail(key, fmt::format("{} has no rows", path), "each line is a JSON object with messages, prompt + completion, or text");
+    if (faults > kMaxRowErrors) {
+      Note(fmt::format("{}: more than {} faulty rows; the rest of the file was not read", path, kMaxRowErrors));
+    }
+    if (rows == 0 && faults == 0) {
+      Fail(key, fmt::format("{} has no rows", path), "each line is a JSON object with messages, prompt + completion, or text");
+    }
     return rows;
   }
 
@@ -175,18 +203,28 @@ class InputCheck {
     std::optional<TokenizeReport> report;
     if (model) {
       Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path);
-      if (opened.ok()) report.emplace(std::move(*opened)); else Fail("base_model", opened.error());
+      if (opened.ok()) {
+        report.emplace(std::move(*opened));
+      } else {
+        Fail("base_model", opened.error());
+      }
       CheckTargets(job.adapter);
       if (checked_.facts.model->max_positions < job.dataset.max_length) {
-        Fail("dataset.max_length", fmt::format("{} is over the model's context of {} tokens", job.dataset.max_length, checked_.facts.model->max_positions));
+        Fail("dataset.max_length", fmt::format("{} is over the model's context of {} tokens", job.dataset.max_length,
+                                               checked_.facts.model->max_positions));
         report.reset();
       }
     }
     if (job.adapter.init_from) CheckAdapterFits("adapter.init_from", *job.adapter.init_from);
     InputFacts& facts = checked_.facts;
     facts.rows = CheckTrainFile("dataset.path", job.dataset.path, job, report ? &*report : nullptr, true);
-    if (job.dataset.validation) facts.validation_rows = CheckTrainFile("dataset.validation", *job.dataset.validation, job, report ? &*report : nullptr, false);
-    if (job.dataset.val_fraction) facts.validation_rows = static_cast<int64_t>(static_cast<double>(facts.rows) * *job.dataset.val_fraction);
+    if (job.dataset.validation) {
+      facts.validation_rows =
+          CheckTrainFile("dataset.validation", *job.dataset.validation, job, report ? &*report : nullptr, false);
+    }
+    if (job.dataset.val_fraction) {
+      facts.validation_rows = static_cast<int64_t>(static_cast<double>(facts.rows) * *job.dataset.val_fraction);
+    }
   }
 
   void CheckBatch(const BatchSpec& job) {
@@ -217,7 +255,9 @@ class InputCheck {
       if (!prompt.ok()) continue;
       ++facts.counted_rows;
       facts.tokens += static_cast<int64_t>(prompt->size());
-      if (facts.rows % kProgressEvery == 0) session_.terminal().Progress("checking rows of " + job.input, static_cast<uint64_t>(facts.rows), 0);
+      if (facts.rows % kProgressEvery == 0) {
+        session_.terminal().Progress("checking rows of " + job.input, static_cast<uint64_t>(facts.rows), 0);
+      }
     }
     session_.terminal().EndProgress();
     if (facts.rows == 0) Fail("input", fmt::format("{} has no rows", job.input));
@@ -226,24 +266,32 @@ class InputCheck {
   // A row's fault is that row's error; only `validation: strict` makes it the job's.
   void CountFault(const BatchSpec& job, const Error& fault) {
     ++checked_.facts.faulty_rows;
-    if (job.validation == RowValidation::kStrict && checked_.facts.faulty_rows <= static_cast<int64_t>(kMaxRowErrors)) Fail("input", fault);
+    if (job.validation == RowValidation::kStrict && checked_.facts.faulty_rows <= static_cast<int64_t>(kMaxRowErrors)) {
+      Fail("input", fault);
+    }
   }
 
   void CheckWritable(const std::string& key, const std::string& path) {
     if (session_.is_remote()) return;
     std::error_code ignored;
-    if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) return Fail(key, path + " is a file; a folder is expected");
+    if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) {
+      return Fail(key, path + " is a file; a folder is expected");
+    }
     fs::path place = path;
     while (!fs::exists(place, ignored) && place.has_parent_path() && place != place.parent_path()) place = place.parent_path();
     if (!fs::is_directory(place, ignored)) return Fail(key, place.string() + " is a file; a folder is expected");
-    if (access(place.c_str(), W_OK | X_OK) != 0) Fail(key, fmt::format("no permission to write in {}", place.string()), "name a folder of your own");
+    if (access(place.c_str(), W_OK | X_OK) != 0) {
+      Fail(key, fmt::format("no permission to write in {}", place.string()), "name a folder of your own");
+    }
   }
 
   void CheckCommand(const CommandSpec& job) {
     const std::string& program = job.argv[0];
     if (job.IsNoOp() || session_.is_remote() || program.find('/') == std::string::npos) return;
     if (!FileExists(program)) return Fail("argv[0]", program + " does not exist");
-    if (access(program.c_str(), X_OK) != 0) Fail("argv[0]", program + " is not executable", "chmod +x it, or name the interpreter first");
+    if (access(program.c_str(), X_OK) != 0) {
+      Fail("argv[0]", program + " is not executable", "chmod +x it, or name the interpreter first");
+    }
   }
 
   const ParsedJob& job_;

@@ -16,20 +16,20 @@ namespace lorry {
 
 // What the inputs are, for plan.
 struct InputFacts {
-  std::optional<ModelConfig> model;      // where its files are at hand
+  std::optional<ModelConfig> model;  // where its files are at hand
   uint64_t model_bytes = 0;
-  int64_t rows = 0;                      // of the training file or batch input
+  int64_t rows = 0;  // of the training file or batch input
   int64_t validation_rows = 0;
-  int64_t faulty_rows = 0;               // batch rows that will end in errors.jsonl
-  int64_t tokens = 0;                    // of all rows, cut at max_length; 0: not known
+  int64_t faulty_rows = 0;  // batch rows that will end in errors.jsonl
+  int64_t tokens = 0;       // of all rows, cut at max_length; 0: not known
   int64_t loss_tokens = 0;
-  int64_t counted_rows = 0;              // rows whose tokens were counted; fewer than `rows` in a large file
-  std::vector<std::string> notes;        // what could not be checked here, and why
+  int64_t counted_rows = 0;        // rows whose tokens were counted; fewer than `rows` in a large file
+  std::vector<std::string> notes;  // what could not be checked here, and why
 };
 
 struct CheckedInputs {
   InputFacts facts;
-  std::vector<Error> errors;             // kSpec: status 2
+  std::vector<Error> errors;  // kSpec: status 2
 };
 
 // REQUIRES: job.ok(). `session` is asked for registry names; where no scheduler answers, the checks that need the model are

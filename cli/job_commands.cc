@@ -10,8 +10,8 @@ namespace lorry {
 namespace {
 
 // A command about one run.
-CLI::App& AddRunCommand(CommandSet& set, const std::string& name, const std::string& about, const std::shared_ptr<std::string>& run,
-                        std::function<Result<int>(Session&)> action) {
+CLI::App& AddRunCommand(CommandSet& set, const std::string& name, const std::string& about,
+                        const std::shared_ptr<std::string>& run, std::function<Result<int>(Session&)> action) {
   CLI::App& command = AddCommand(set, set.app, name, about, "lorry " + name + " r-k3v9q2m7x1c4", std::move(action));
   command.add_option("run", *run, "the run's id")->required();
   return command;
@@ -19,12 +19,16 @@ CLI::App& AddRunCommand(CommandSet& set, const std::string& name, const std::str
 
 void AddPlanAndSubmit(CommandSet& set) {
   auto plan_options = std::make_shared<PlanOptions>();
-  CLI::App& plan = AddCommand(set, set.app, "plan", "checks a job whole and runs nothing: devices, steps or rows, time, dollars", "lorry plan job.yaml --set training.max_steps=10",
+  CLI::App& plan = AddCommand(set, set.app, "plan", "checks a job whole and runs nothing: devices, steps or rows, time, dollars",
+                              "lorry plan job.yaml --set training.max_steps=10",
                               [plan_options](Session& session) { return RunPlan(session, *plan_options); });
   plan.add_option("job", plan_options->file, "the job's YAML file")->required();
-  plan.add_option("--set", plan_options->overrides, "key=value over the file; may be repeated")->take_all()->allow_extra_args(false);
+  plan.add_option("--set", plan_options->overrides, "key=value over the file; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   auto options = std::make_shared<SubmitOptions>();
-  CLI::App& submit = AddCommand(set, set.app, "submit", "hands a job to the scheduler and prints the run's id", "lorry submit job.yaml --set training.max_steps=10 --wait",
+  CLI::App& submit = AddCommand(set, set.app, "submit", "hands a job to the scheduler and prints the run's id",
+                                "lorry submit job.yaml --set training.max_steps=10 --wait",
                                 [options](Session& session) { return RunSubmit(session, *options); });
   submit.add_option("job", options->file, "the job's YAML file")->required();
   submit.add_option("--set", options->overrides, "key=value over the file; may be repeated")->take_all()->allow_extra_args(false);
@@ -35,10 +39,13 @@ void AddPlanAndSubmit(CommandSet& set) {
 void AddStops(CommandSet& set) {
   auto run = std::make_shared<std::string>();
   auto now = std::make_shared<bool>(false);
-  AddRunCommand(set, "cancel", "ends a run; it writes a checkpoint first", run, [run, now](Session& session) { return RunCancel(session, RunId(*run), *now); })
-      .add_flag("--now", *now, "without a checkpoint");
-  AddRunCommand(set, "pause", "takes a run's devices away after a checkpoint", run, [run](Session& session) { return RunPause(session, RunId(*run)); });
-  AddRunCommand(set, "resume", "lets a paused run go on", run, [run](Session& session) { return RunResume(session, RunId(*run)); });
+  AddRunCommand(set, "cancel", "ends a run; it writes a checkpoint first", run, [run, now](Session& session) {
+    return RunCancel(session, RunId(*run), *now);
+  }).add_flag("--now", *now, "without a checkpoint");
+  AddRunCommand(set, "pause", "takes a run's devices away after a checkpoint", run,
+                [run](Session& session) { return RunPause(session, RunId(*run)); });
+  AddRunCommand(set, "resume", "lets a paused run go on", run,
+                [run](Session& session) { return RunResume(session, RunId(*run)); });
 }
 
 }  // namespace
@@ -52,9 +59,12 @@ void AddJobCommands(CommandSet& set) {
   ps.add_flag("--all", *all, "also those that ended before");
   ps.add_option("--project", *project, "only this project's");
   auto run = std::make_shared<std::string>();
-  AddRunCommand(set, "show", "one run: job, attempts, outputs", run, [run](Session& session) { return RunShow(session, RunId(*run)); });
-  AddRunCommand(set, "watch", "a run live until it ends: loss or rows, rate, dollars", run, [run](Session& session) { return RunWatch(session, RunId(*run)); });
-  AddRunCommand(set, "explain", "why a run waits, or why it ended", run, [run](Session& session) { return RunExplain(session, RunId(*run)); });
+  AddRunCommand(set, "show", "one run: job, attempts, outputs", run,
+                [run](Session& session) { return RunShow(session, RunId(*run)); });
+  AddRunCommand(set, "watch", "a run live until it ends: loss or rows, rate, dollars", run,
+                [run](Session& session) { return RunWatch(session, RunId(*run)); });
+  AddRunCommand(set, "explain", "why a run waits, or why it ended", run,
+                [run](Session& session) { return RunExplain(session, RunId(*run)); });
   auto log_options = std::make_shared<LogOptions>();
   CLI::App& logs = AddRunCommand(set, "logs", "the log of a rank", run, [run, log_options](Session& session) {
     log_options->run = RunId(*run);
@@ -64,8 +74,10 @@ void AddJobCommands(CommandSet& set) {
   logs.add_option("--rank", log_options->rank, "which rank (default 0)")->check(CLI::NonNegativeNumber);
   AddStops(set);
   auto folder = std::make_shared<std::string>();
-  AddRunCommand(set, "pull", "a run's outputs into a folder", run, [run, folder](Session& session) { return RunPull(session, RunId(*run), *folder); })
-      .add_option("--to", *folder, "the folder")->required();
+  AddRunCommand(set, "pull", "a run's outputs into a folder", run,
+                [run, folder](Session& session) { return RunPull(session, RunId(*run), *folder); })
+      .add_option("--to", *folder, "the folder")
+      ->required();
 }
 
 }  // namespace lorry

@@ -16,7 +16,7 @@ namespace lorry {
 namespace {
 
 constexpr double kSpanSeconds = 0.06;
-constexpr int kChains = 12;         // independent sums: enough to hide the latency of a multiply-add, unrolled into registers
+constexpr int kChains = 12;  // independent sums: enough to hide the latency of a multiply-add, unrolled into registers
 constexpr int kRounds = 20'000;
 constexpr size_t kCopyBytes = 64 << 20;
 
@@ -144,8 +144,10 @@ std::optional<MachineRates> ReadMachineRates(const std::string& home) {
 }
 
 Status WriteMachineRates(const std::string& home, const MachineRates& rates) {
-  const nlohmann::json json = {{"fp32_gflops", rates.fp32_gflops}, {"bf16_gflops", rates.bf16_gflops},
-                               {"copy_gb_per_second", rates.copy_gb_per_second}, {"instructions", rates.instructions}};
+  const nlohmann::json json = {{"fp32_gflops", rates.fp32_gflops},
+                               {"bf16_gflops", rates.bf16_gflops},
+                               {"copy_gb_per_second", rates.copy_gb_per_second},
+                               {"instructions", rates.instructions}};
   return WriteFileAtomically(home + "/rates.json", json.dump() + "\n");
 }
 

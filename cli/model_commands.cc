@@ -8,18 +8,21 @@ namespace {
 
 void AddScore(CommandSet& set) {
   auto options = std::make_shared<ScoreOptions>();
-  CLI::App& score = AddCommand(set, set.app, "score", "log-probability of each row's completion, and perplexity", "lorry score --model smollm2 --adapter acme/synopsis@prod --data valid.jsonl",
+  CLI::App& score = AddCommand(set, set.app, "score", "log-probability of each row's completion, and perplexity",
+                               "lorry score --model smollm2 --adapter acme/synopsis@prod --data valid.jsonl",
                                [options](Session& session) { return RunScoreCommand(session, *options); });
   score.add_option("--model", options->model, "registry name, directory or .gguf")->required();
   score.add_option("--adapter", options->adapter, "registry name or directory");
   score.add_option("--data", options->data, "training rows, JSON lines")->required()->check(CLI::ExistingFile);
   score.add_option("--dtype", options->dtype, "float32 (default) or bfloat16")->check(CLI::IsMember({"float32", "bfloat16"}));
-  score.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")->check(CLI::IsMember({"completion", "assistant", "all"}));
+  score.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")
+      ->check(CLI::IsMember({"completion", "assistant", "all"}));
 }
 
 void AddGenerate(CommandSet& set) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App& generate = AddCommand(set, set.app, "generate", "a model's answer to one prompt", "lorry generate --model smollm2 --prompt 'What is a linker?' --max-tokens 64",
+  CLI::App& generate = AddCommand(set, set.app, "generate", "a model's answer to one prompt",
+                                  "lorry generate --model smollm2 --prompt 'What is a linker?' --max-tokens 64",
                                   [options](Session& session) { return RunGenerateCommand(session, *options); });
   generate.add_option("--model", options->model, "registry name, directory or .gguf")->required();
   generate.add_option("--adapter", options->adapter, "registry name or directory");
@@ -35,21 +38,30 @@ void AddGenerate(CommandSet& set) {
 
 void AddTokenize(CommandSet& set) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App& tokenize = AddCommand(set, set.app, "tokenize", "rendered text, token ids and loss mask of each line", "lorry tokenize --model smollm2 --file rows.jsonl --chat",
+  CLI::App& tokenize = AddCommand(set, set.app, "tokenize", "rendered text, token ids and loss mask of each line",
+                                  "lorry tokenize --model smollm2 --file rows.jsonl --chat",
                                   [options](Session& session) { return RunTokenizeCommand(session, *options); });
   tokenize.add_option("--model", options->model, "registry name, directory or .gguf")->required();
-  tokenize.add_option("--file", options->file, "JSON lines: rows, or texts in JSON's quotes (default: standard input)")->check(CLI::ExistingFile);
+  tokenize.add_option("--file", options->file, "JSON lines: rows, or texts in JSON's quotes (default: standard input)")
+      ->check(CLI::ExistingFile);
   tokenize.add_flag("--chat", options->chat, "a text is one user turn");
-  tokenize.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")->check(CLI::IsMember({"completion", "assistant", "all"}));
+  tokenize.add_option("--loss-on", options->loss_on, "completion (default), assistant or all")
+      ->check(CLI::IsMember({"completion", "assistant", "all"}));
 }
 
 void AddEval(CommandSet& set) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App& eval = AddCommand(set, set.app, "eval", "a metric of an output against references, no model", "lorry eval rouge --reference test.jsonl --output out/output.jsonl");
-  CLI::App& rouge = AddCommand(set, eval, "rouge", "ROUGE-1, -2, -L and -Lsum", "lorry eval rouge --reference test.jsonl --output out/output.jsonl --field synopsis",
+  CLI::App& eval = AddCommand(set, set.app, "eval", "a metric of an output against references, no model",
+                              "lorry eval rouge --reference test.jsonl --output out/output.jsonl");
+  CLI::App& rouge = AddCommand(set, eval, "rouge", "ROUGE-1, -2, -L and -Lsum",
+                               "lorry eval rouge --reference test.jsonl --output out/output.jsonl --field synopsis",
                                [options](Session& session) { return RunEval(session, *options); });
-  rouge.add_option("--reference", options->reference, "JSON lines with the reference texts")->required()->check(CLI::ExistingFile);
-  rouge.add_option("--output", options->output, "output.jsonl of a batch, or JSON lines with output")->required()->check(CLI::ExistingFile);
+  rouge.add_option("--reference", options->reference, "JSON lines with the reference texts")
+      ->required()
+      ->check(CLI::ExistingFile);
+  rouge.add_option("--output", options->output, "output.jsonl of a batch, or JSON lines with output")
+      ->required()
+      ->check(CLI::ExistingFile);
   rouge.add_option("--field", options->field, "of the reference rows that holds the text");
 }
 

@@ -35,7 +35,9 @@ Result<std::optional<LocalModel>> LinkedFromHome(Session& session, const nlohman
   for (const auto& file : version.at("files")) {
     LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(links->path(), file.at("path").get<std::string>()));
     LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
-    if (symlink(BlobPath(session.home(), file.at("digest").get<std::string>()).c_str(), target.c_str()) != 0) return ErrnoError("cannot link", target);
+    if (symlink(BlobPath(session.home(), file.at("digest").get<std::string>()).c_str(), target.c_str()) != 0) {
+      return ErrnoError("cannot link", target);
+    }
   }
   LocalModel model;
   model.path = links->path();
@@ -78,7 +80,9 @@ Result<LocalModel> FromGguf(Session& session, const std::string& path) {
 
 }  // namespace
 
-std::string BlobPath(const std::string& home, const std::string& hex) { return fmt::format("{}/blobs/sha256/{}/{}", home, hex.substr(0, 2), hex); }
+std::string BlobPath(const std::string& home, const std::string& hex) {
+  return fmt::format("{}/blobs/sha256/{}/{}", home, hex.substr(0, 2), hex);
+}
 
 Status FetchFiles(Session& session, const nlohmann::json& files, const std::string& folder) {
   LORRY_TRY(MakeDirectories(folder));
@@ -87,8 +91,9 @@ Status FetchFiles(Session& session, const nlohmann::json& files, const std::stri
     LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(folder, relative));
     LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
     LORRY_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(file.at("digest").get<std::string>()));
-    LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
-    LORRY_TRY(scheduler->GetFile(digest, target, [&](uint64_t done, uint64_t total) { session.terminal().Progress(relative, done, total); }));
+    LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
+    LORRY_TRY(scheduler->GetFile(digest, target,
+                                 [&](uint64_t done, uint64_t total) { session.terminal().Progress(relative, done, total); }));
   }
   session.terminal().EndProgress();
   return OkStatus();

@@ -14,10 +14,10 @@
 namespace lorry {
 
 struct LocalModel {
-  std::string path;                              // a directory
-  std::string reference;                         // "org/name@v3", or the path as given
-  std::string digest;                            // of the registry's version; empty for a path
-  std::shared_ptr<const TempDirectory> links;    // keeps `path` alive where it is a folder of links
+  std::string path;                            // a directory
+  std::string reference;                       // "org/name@v3", or the path as given
+  std::string digest;                          // of the registry's version; empty for a path
+  std::shared_ptr<const TempDirectory> links;  // keeps `path` alive where it is a folder of links
 };
 
 // `reference` as in a job: a registry name, or a path that is absolute or exists. Errors: kNotFound, kUnreachable where only a

@@ -20,9 +20,9 @@
 namespace lorry {
 namespace {
 
-constexpr double kShareOfPeak = 0.5;      // of the measured peak, that a whole step reaches
-constexpr double kStartupSeconds = 10;    // model load, staging, first step
-constexpr double kCommandSeconds = 0.003; // of one element's start and end
+constexpr double kShareOfPeak = 0.5;       // of the measured peak, that a whole step reaches
+constexpr double kStartupSeconds = 10;     // model load, staging, first step
+constexpr double kCommandSeconds = 0.003;  // of one element's start and end
 
 bool HasGpu() {
   std::error_code failed;
@@ -39,13 +39,15 @@ std::optional<Millis> WallTime(const JobSpec& job, const WorkEstimate& work, con
   if (work.elements > 0) return Millis(static_cast<int64_t>(1000 * (0.5 + kCommandSeconds * static_cast<double>(work.elements))));
   if (!rates || work.flops <= 0 || job.resources.gpus) return std::nullopt;
   const bool fp32 = job.finetune() != nullptr && job.finetune()->training.precision == TrainPrecision::kFp32;
-  const double rate = (fp32 ? rates->fp32_gflops : rates->bf16_gflops) * 1e9 * kShareOfPeak * static_cast<double>(job.resources.Devices());
+  const double rate =
+      (fp32 ? rates->fp32_gflops : rates->bf16_gflops) * 1e9 * kShareOfPeak * static_cast<double>(job.resources.Devices());
   return Millis(static_cast<int64_t>(1000 * (kStartupSeconds + work.flops / rate)));
 }
 
 Result<PriceBook> BookOfHome(const std::string& home) {
   const std::string path = home + "/prices.yaml";
-  Result<std::vector<ListedPrice>> prices = FileExists(path) ? LoadPriceList(path) : ParsePriceList(DefaultPriceList(), "prices.yaml");
+  Result<std::vector<ListedPrice>> prices =
+      FileExists(path) ? LoadPriceList(path) : ParsePriceList(DefaultPriceList(), "prices.yaml");
   if (!prices.ok()) return prices.error();
   PriceBook book;
   LORRY_TRY(book.AppendNews(PriceRowsOf(*prices), SystemClock().Now()));
@@ -70,8 +72,14 @@ nlohmann::json CostJson(const JobSpec& job, Millis wall, const std::string& home
 nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const std::string& home) {
   const WorkEstimate work = EstimateWork(job, checked.facts);
   const std::optional<MachineRates> rates = ReadMachineRates(home);
-  nlohmann::json plan = {{"kind", std::string(job.kind())}, {"name", job.name}, {"project", job.project.str()},
-                         {"devices", {{"kind", KindOf(job.resources)}, {"count", job.resources.Devices()}, {"lanes", job.resources.Lanes()}, {"ranks", job.resources.Ranks()}}},
+  nlohmann::json plan = {{"kind", std::string(job.kind())},
+                         {"name", job.name},
+                         {"project", job.project.str()},
+                         {"devices",
+                          {{"kind", KindOf(job.resources)},
+                           {"count", job.resources.Devices()},
+                           {"lanes", job.resources.Lanes()},
+                           {"ranks", job.resources.Ranks()}}},
                          {"notes", checked.facts.notes}};
   if (work.steps > 0) plan["steps"] = work.steps;
   if (job.finetune() != nullptr) plan["rows"] = checked.facts.rows;
@@ -84,13 +92,16 @@ nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const 
     plan["wall_ms"] = wall->count();
     plan["cost"] = CostJson(job, *wall, home);
     if (rates && work.flops > 0) {
-      plan["stands_on"] = fmt::format("{:.3g} FLOPs over half of this machine's peak ({:.0f} GFLOP/s a core in bf16, {:.0f} in fp32, measured at the first lorry up)",
-                                      work.flops, rates->bf16_gflops, rates->fp32_gflops);
+      plan["stands_on"] = fmt::format(
+          "{:.3g} FLOPs over half of this machine's peak ({:.0f} GFLOP/s a core in bf16, {:.0f} in fp32, measured at the first "
+          "lorry up)",
+          work.flops, rates->bf16_gflops, rates->fp32_gflops);
     }
   } else if (job.resources.gpus) {
     plan["notes"].push_back("time and cost: not known yet for GPUs, since no run on one is on record");
   } else {
-    plan["notes"].push_back(rates ? "time and cost: not known without the model's files" : "time and cost: not known before this machine's rates are measured at the first lorry up");
+    plan["notes"].push_back(rates ? "time and cost: not known without the model's files"
+                                  : "time and cost: not known before this machine's rates are measured at the first lorry up");
   }
   return plan;
 }
@@ -99,7 +110,9 @@ std::string PlanText(const nlohmann::json& plan) {
   std::vector<std::vector<std::string>> rows;
   auto add = [&](const std::string& what, const std::string& value) { rows.push_back({what, value}); };
   const auto& devices = plan["devices"];
-  add("devices", fmt::format("{} x {} ({} lanes in {} ranks)", devices["count"].get<int64_t>(), devices["kind"].get<std::string>(), devices["lanes"].get<int64_t>(), devices["ranks"].get<int64_t>()));
+  add("devices",
+      fmt::format("{} x {} ({} lanes in {} ranks)", devices["count"].get<int64_t>(), devices["kind"].get<std::string>(),
+                  devices["lanes"].get<int64_t>(), devices["ranks"].get<int64_t>()));
   for (const char* key : {"rows", "faulty_rows", "elements", "steps", "tokens", "adapter_parameters"}) {
     if (plan.contains(key)) add(key, std::to_string(plan[key].get<int64_t>()));
   }
@@ -107,8 +120,10 @@ std::string PlanText(const nlohmann::json& plan) {
   if (plan.contains("wall_ms")) add("time", FormatDuration(Millis(plan["wall_ms"].get<int64_t>())));
   if (plan.contains("cost") && plan["cost"].contains("usd_shown")) {
     const auto& cost = plan["cost"];
-    add("device-hours", fmt::format("p50 {:.4f}, p90 {:.4f}", cost["device_ms"]["p50"].get<double>() / 3.6e6, cost["device_ms"]["p90"].get<double>() / 3.6e6));
-    add("dollars", fmt::format("p50 ${}, p90 ${} (stands on {})", cost["usd_shown"]["p50"].get<std::string>(), cost["usd_shown"]["p90"].get<std::string>(), cost["basis"].get<std::string>()));
+    add("device-hours", fmt::format("p50 {:.4f}, p90 {:.4f}", cost["device_ms"]["p50"].get<double>() / 3.6e6,
+                                    cost["device_ms"]["p90"].get<double>() / 3.6e6));
+    add("dollars", fmt::format("p50 ${}, p90 ${} (stands on {})", cost["usd_shown"]["p50"].get<std::string>(),
+                               cost["usd_shown"]["p90"].get<std::string>(), cost["basis"].get<std::string>()));
   } else if (plan.contains("cost")) {
     add("dollars", plan["cost"].value("note", ""));
   }
@@ -124,7 +139,9 @@ std::string PlanText(const nlohmann::json& plan) {
 // Without a scheduler only this machine's devices are known.
 Status PlanAlone(const ParsedJob& job, nlohmann::json& plan) {
   plan["notes"].push_back("no scheduler answers: what the job would wait for is not known");
-  if (job.spec->resources.gpus && !HasGpu()) return job.ErrorAt("resources.gpus", ErrorCode::kSpec, "there is no GPU on this machine", "use cpus: 2");
+  if (job.spec->resources.gpus && !HasGpu()) {
+    return job.ErrorAt("resources.gpus", ErrorCode::kSpec, "there is no GPU on this machine", "use cpus: 2");
+  }
   return OkStatus();
 }
 

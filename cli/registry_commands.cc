@@ -50,7 +50,8 @@ Result<Source> SourceOf(Session& session, const ImportOptions& options) {
     return source;
   }
   if (options.kind == ItemKind::kAdapter || !options.path.ends_with(".gguf")) {
-    return MakeError(ErrorCode::kUsage, options.path + " is neither a directory nor a .gguf", "a model is a Hugging Face directory or a .gguf, an adapter a PEFT directory");
+    return MakeError(ErrorCode::kUsage, options.path + " is neither a directory nor a .gguf",
+                     "a model is a Hugging Face directory or a .gguf, an adapter a PEFT directory");
   }
   const Result<DType> dtype = DTypeFromTorchName(options.dtype);
   if (!dtype.ok()) return MakeError(ErrorCode::kUsage, "--dtype: " + dtype.error().message, "float32, bfloat16 or float16");
@@ -77,10 +78,11 @@ Status CheckSource(const ImportOptions& options, const std::string& folder) {
 
 // Every regular file of the folder that does not begin with a dot, pushed; [{path, digest, size}] by path.
 Result<nlohmann::json> PushFolder(Session& session, const std::string& folder) {
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
   std::vector<std::string> paths;
   std::error_code failed;
-  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator();
+       entry.increment(failed)) {
     if (entry->path().filename().string().starts_with('.')) {
       if (entry->is_directory(failed)) entry.disable_recursion_pending();
       continue;
@@ -95,7 +97,8 @@ Result<nlohmann::json> PushFolder(Session& session, const std::string& folder) {
     LORRY_ASSIGN_OR_RETURN(const Bytes size, FileSize(full));
     session.terminal().Progress("hashing " + path, 0, 0, FormatSize(size));
     LORRY_ASSIGN_OR_RETURN(const Digest digest, Sha256OfFile(full));
-    LORRY_TRY(scheduler->PutFile(full, digest, [&](uint64_t done, uint64_t total) { session.terminal().Progress("pushing " + path, done, total); }));
+    LORRY_TRY(scheduler->PutFile(
+        full, digest, [&](uint64_t done, uint64_t total) { session.terminal().Progress("pushing " + path, done, total); }));
     files.push_back({{"path", path}, {"digest", digest.hex()}, {"size", size.count()}});
   }
   session.terminal().EndProgress();
@@ -113,7 +116,8 @@ Result<int> AskAndShow(Session& session, const std::string& query, const nlohman
 
 Result<int> RunImport(Session& session, const ImportOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(options.name));
-  nlohmann::json question = {{"kind", KindWord(options.kind)}, {"name", name}, {"private", options.is_private}, {"base", nullptr}, {"alias", nullptr}};
+  nlohmann::json question = {
+      {"kind", KindWord(options.kind)}, {"name", name}, {"private", options.is_private}, {"base", nullptr}, {"alias", nullptr}};
   if (!options.base.empty()) {
     LORRY_ASSIGN_OR_RETURN(question["base"], FullReference(options.base));
   }
@@ -133,9 +137,12 @@ Result<int> RunRegistryList(Session& session, ItemKind kind) {
   for (const auto& item : answer.value("items", nlohmann::json::array())) {
     std::string aliases;
     const nlohmann::json named = item.value("aliases", nlohmann::json::object());
-    for (const auto& [alias, version] : named.items()) aliases += fmt::format("{}{}={}", aliases.empty() ? "" : " ", alias, version.get<std::string>());
+    for (const auto& [alias, version] : named.items()) {
+      aliases += fmt::format("{}{}={}", aliases.empty() ? "" : " ", alias, version.get<std::string>());
+    }
     const nlohmann::json versions = item.value("versions", nlohmann::json(0));
-    table.push_back({item.value("name", ""), versions.is_array() ? std::to_string(versions.size()) : versions.dump(), item.value("latest", ""), aliases});
+    table.push_back({item.value("name", ""), versions.is_array() ? std::to_string(versions.size()) : versions.dump(),
+                     item.value("latest", ""), aliases});
   }
   session.terminal().Print(table.size() == 1 ? fmt::format("no {}s\n", KindWord(kind)) : AlignColumns(table));
   session.terminal().PrintJson(answer);
@@ -144,7 +151,8 @@ Result<int> RunRegistryList(Session& session, ItemKind kind) {
 
 Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& name) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(name));
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.show", {{"kind", KindWord(kind)}, {"name", full.substr(0, full.find('@'))}}));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer,
+                         session.Ask("registry.show", {{"kind", KindWord(kind)}, {"name", full.substr(0, full.find('@'))}}));
   session.terminal().Print(NameText(answer));
   session.terminal().PrintJson(answer);
   return 0;
@@ -157,16 +165,26 @@ Result<int> RunRegistryPull(Session& session, const std::string& reference, cons
   const std::string to = folder.empty() ? name.substr(name.find('/') + 1) : folder;
   LORRY_TRY(FetchFiles(session, version.at("files"), to));
   session.terminal().Print(fmt::format("{} in {}\n", version.at("reference").get<std::string>(), to));
-  session.terminal().PrintJson({{"reference", version.at("reference")}, {"digest", version.at("digest")}, {"to", to}, {"files", version.at("files")}});
+  session.terminal().PrintJson(
+      {{"reference", version.at("reference")}, {"digest", version.at("digest")}, {"to", to}, {"files", version.at("files")}});
   return 0;
 }
 
 Result<int> RunAlias(Session& session, const AliasOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(options.name));
   const size_t at = full.find('@');
-  if (!options.at.empty()) return AskAndShow(session, "registry.alias_at", {{"name", full.substr(0, at)}, {"alias", options.alias}, {"at", options.at}});
-  if (at == std::string::npos) return MakeError(ErrorCode::kUsage, "which version of " + full + "?", "write lorry adapter alias NAME@v3 prod, or --at TIME to look back");
-  nlohmann::json question = {{"name", full.substr(0, at)}, {"version", full.substr(at + 1)}, {"alias", options.alias}, {"reason", options.reason}, {"if_current", nullptr}};
+  if (!options.at.empty()) {
+    return AskAndShow(session, "registry.alias_at", {{"name", full.substr(0, at)}, {"alias", options.alias}, {"at", options.at}});
+  }
+  if (at == std::string::npos) {
+    return MakeError(ErrorCode::kUsage, "which version of " + full + "?",
+                     "write lorry adapter alias NAME@v3 prod, or --at TIME to look back");
+  }
+  nlohmann::json question = {{"name", full.substr(0, at)},
+                             {"version", full.substr(at + 1)},
+                             {"alias", options.alias},
+                             {"reason", options.reason},
+                             {"if_current", nullptr}};
   if (!options.if_current.empty()) question["if_current"] = options.if_current;
   return AskAndShow(session, "registry.alias", question, /*changes=*/true);
 }

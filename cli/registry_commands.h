@@ -12,9 +12,9 @@ enum class ItemKind { kModel, kAdapter };
 
 struct ImportOptions {
   ItemKind kind = ItemKind::kModel;
-  std::string path;             // a Hugging Face directory, a .gguf, or a PEFT directory
-  std::string name;             // ORG/NAME
-  std::string base;             // adapters: NAME@vN
+  std::string path;               // a Hugging Face directory, a .gguf, or a PEFT directory
+  std::string name;               // ORG/NAME
+  std::string base;               // adapters: NAME@vN
   std::string dtype = "float32";  // of a converted .gguf
   bool is_private = false;
 };
@@ -27,11 +27,11 @@ Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& 
 Result<int> RunRegistryPull(Session& session, const std::string& reference, const std::string& folder);
 
 struct AliasOptions {
-  std::string name;        // "org/name@v3" to set, "org/name" with `at`
+  std::string name;  // "org/name@v3" to set, "org/name" with `at`
   std::string alias;
   std::string if_current;  // a version; empty: whatever it is
   std::string reason;
-  std::string at;          // what the alias was at this UTC time
+  std::string at;  // what the alias was at this UTC time
 };
 Result<int> RunAlias(Session& session, const AliasOptions& options);
 

@@ -25,14 +25,18 @@ std::string SizeOf(const json& files) {
 }  // namespace
 
 std::string NameText(const json& name) {
-  std::string text = fmt::format("{} {}{}\n", TextAt(name, "kind"), TextAt(name, "name"), name.value("private", false) ? " (private)" : "");
+  std::string text =
+      fmt::format("{} {}{}\n", TextAt(name, "kind"), TextAt(name, "name"), name.value("private", false) ? " (private)" : "");
   const json aliases = name.value("aliases", json::object());
-  for (const auto& [alias, version] : aliases.items()) text += fmt::format("alias {} = {}\n", alias, version.is_string() ? version.get<std::string>() : "-");
+  for (const auto& [alias, version] : aliases.items()) {
+    text += fmt::format("alias {} = {}\n", alias, version.is_string() ? version.get<std::string>() : "-");
+  }
   std::vector<std::vector<std::string>> table = {{"VERSION", "DIGEST", "CREATED", "FILES", "SIZE", "BASE", "RUN", "DOLLARS"}};
   for (const json& version : ListAt(name, "versions")) {
     const json files = ListAt(version, "files");
-    table.push_back({TextAt(version, "version", "-"), TextAt(version, "digest").substr(0, kShownDigits), TextAt(version, "created", "-"), std::to_string(files.size()),
-                     SizeOf(files), TextAt(version, "base", "-"), TextAt(version, "run", "-"), TextAt(version, "cost_usd", "-")});
+    table.push_back({TextAt(version, "version", "-"), TextAt(version, "digest").substr(0, kShownDigits),
+                     TextAt(version, "created", "-"), std::to_string(files.size()), SizeOf(files), TextAt(version, "base", "-"),
+                     TextAt(version, "run", "-"), TextAt(version, "cost_usd", "-")});
   }
   return text + (table.size() == 1 ? "no versions\n" : AlignColumns(table));
 }
@@ -40,9 +44,11 @@ std::string NameText(const json& name) {
 std::string VerdictText(const json& verdict) {
   std::vector<std::vector<std::string>> table;
   for (const json& file : ListAt(verdict, "files")) {
-    table.push_back({file.value("whole", false) ? "ok" : "BROKEN", TextAt(file, "path"), TextAt(file, "digest").substr(0, kShownDigits), TextAt(file, "fault")});
+    table.push_back({file.value("whole", false) ? "ok" : "BROKEN", TextAt(file, "path"),
+                     TextAt(file, "digest").substr(0, kShownDigits), TextAt(file, "fault")});
   }
-  return AlignColumns(table) + fmt::format("{} {}\n", TextAt(verdict, "reference"), verdict.value("whole", false) ? "is whole" : "is not whole");
+  return AlignColumns(table) +
+         fmt::format("{} {}\n", TextAt(verdict, "reference"), verdict.value("whole", false) ? "is whole" : "is not whole");
 }
 
 }  // namespace lorry

@@ -58,8 +58,9 @@ std::string AttemptTable(const json& run) {
   std::vector<std::vector<std::string>> table = {{"ATTEMPT", "WORKER", "DEVICES", "GRANTED", "HELD", "ENDED AS", "DEVICE TIME"}};
   for (const json& attempt : ListAt(run, "attempts")) {
     const std::string reason = TextAt(attempt, "reason");
-    table.push_back({std::to_string(NumberAt(attempt, "attempt")), TextAt(attempt, "worker"), std::to_string(ListAt(attempt, "devices").size()),
-                     TextAt(attempt, "granted"), Held(attempt), reason.empty() ? "-" : reason, ClassTimes(attempt)});
+    table.push_back({std::to_string(NumberAt(attempt, "attempt")), TextAt(attempt, "worker"),
+                     std::to_string(ListAt(attempt, "devices").size()), TextAt(attempt, "granted"), Held(attempt),
+                     reason.empty() ? "-" : reason, ClassTimes(attempt)});
   }
   return table.size() == 1 ? "" : "\n" + AlignColumns(table);
 }
@@ -93,7 +94,9 @@ std::string Head(const json& run) {
   if (NumberAt(run, "total") > 0) line("done", fmt::format("{} of {}", NumberAt(run, "done"), NumberAt(run, "total")));
   if (NumberAt(run, "failed_elements") > 0) line("failed", fmt::format("{} elements", NumberAt(run, "failed_elements")));
   for (const json& before : ListAt(run, "after")) line("after", before.is_string() ? before.get<std::string>() : "");
-  for (const json& checkpoint : ListAt(run, "checkpoints")) line("checkpoint", fmt::format("step {}", NumberAt(checkpoint, "step")));
+  for (const json& checkpoint : ListAt(run, "checkpoints")) {
+    line("checkpoint", fmt::format("step {}", NumberAt(checkpoint, "step")));
+  }
   const auto result = run.find("result");
   if (result != run.end() && result->is_object()) line("published", TextAt(*result, "adapter"));
   return text;
@@ -106,7 +109,9 @@ std::string MetricsText(const json& metrics) {
     return found != metrics.end() && found->is_number() ? std::optional<double>(found->get<double>()) : std::nullopt;
   };
   std::string text;
-  if (const auto loss = number("loss")) text += fmt::format("{} {:.4f}  ", TextAt(metrics, "t") == "eval" ? "held-out loss" : "loss", *loss);
+  if (const auto loss = number("loss")) {
+    text += fmt::format("{} {:.4f}  ", TextAt(metrics, "t") == "eval" ? "held-out loss" : "loss", *loss);
+  }
   const auto tokens = number("tokens"), seconds = number("seconds");
   if (tokens && seconds && *seconds > 0) text += fmt::format("{:.0f} tokens/s  ", *tokens / *seconds);
   if (const auto rows = number("rows_per_minute")) text += fmt::format("{:.0f} rows/min  ", *rows);

@@ -23,7 +23,8 @@ Result<SchedulerClient*> Session::Scheduler() {
     if (!running) {
       // A home that may not be read is another matter than one where nobody is up.
       if (FileExists(home()) && access(home().c_str(), R_OK | X_OK) != 0) return ErrnoError("cannot open", home());
-      return MakeError(ErrorCode::kUnreachable, "no scheduler runs in " + home(), "start one with `lorry up`, or name one with --address tcp://HOST:8601");
+      return MakeError(ErrorCode::kUnreachable, "no scheduler runs in " + home(),
+                       "start one with `lorry up`, or name one with --address tcp://HOST:8601");
     }
     address = running->client;
   }
@@ -34,7 +35,7 @@ Result<SchedulerClient*> Session::Scheduler() {
 }
 
 Result<nlohmann::json> Session::Ask(const std::string& name, const nlohmann::json& question, bool changes) {
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, Scheduler());
   LORRY_ASSIGN_OR_RETURN(const std::string answer, scheduler->Query(name, question.dump(), changes ? RandomKey() : ""));
   return ParseJson(answer);
 }

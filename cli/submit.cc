@@ -59,17 +59,23 @@ Result<std::vector<wire::Input>> InputsOf(Session& session, const JobSpec& job) 
       LORRY_ASSIGN_OR_RETURN(wire::BlobFile file, HashedFile(session, path, fs::path(path).filename().string()));
       input.files.push_back(std::move(file));
     }
-    for (auto entry = fs::recursive_directory_iterator(path, failed); input.directory && !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
-      if (entry->path().filename().string().starts_with('.')) {  // what downloads leave behind; `lorry model import` passes it over too
+    for (auto entry = fs::recursive_directory_iterator(path, failed);
+         input.directory && !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+      if (entry->path().filename().string().starts_with(
+              '.')) {  // what downloads leave behind; `lorry model import` passes it over too
         if (entry->is_directory(failed)) entry.disable_recursion_pending();
         continue;
       }
       if (!entry->is_regular_file(failed)) continue;
-      LORRY_ASSIGN_OR_RETURN(wire::BlobFile file, HashedFile(session, entry->path().string(), fs::relative(entry->path(), path, failed).generic_string()));
+      LORRY_ASSIGN_OR_RETURN(wire::BlobFile file, HashedFile(session, entry->path().string(),
+                                                             fs::relative(entry->path(), path, failed).generic_string()));
       input.files.push_back(std::move(file));
     }
-    if (input.directory && failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot read {}: {}", path, failed.message()));
-    std::sort(input.files.begin(), input.files.end(), [](const wire::BlobFile& a, const wire::BlobFile& b) { return a.path < b.path; });
+    if (input.directory && failed) {
+      return MakeError(ErrorCode::kStorage, fmt::format("cannot read {}: {}", path, failed.message()));
+    }
+    std::sort(input.files.begin(), input.files.end(),
+              [](const wire::BlobFile& a, const wire::BlobFile& b) { return a.path < b.path; });
     inputs.push_back(std::move(input));
   }
   session.terminal().EndProgress();
@@ -77,7 +83,7 @@ Result<std::vector<wire::Input>> InputsOf(Session& session, const JobSpec& job) 
 }
 
 Status PushInputs(Session& session, const JobSpec& job, const std::vector<wire::Input>& inputs) {
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
   std::map<std::string, std::string> paths;
   for (const auto& [name, path] : NamedPaths(job)) paths[name] = path;
   std::vector<Digest> digests;
@@ -90,7 +96,9 @@ Status PushInputs(Session& session, const JobSpec& job, const std::vector<wire::
     for (const wire::BlobFile& file : input.files) {
       if (present[index++]) continue;
       const std::string path = input.directory ? paths[input.name] + "/" + file.path : paths[input.name];
-      LORRY_TRY(scheduler->PutFile(path, file.digest, [&](uint64_t done, uint64_t total) { session.terminal().Progress("pushing " + file.path, done, total); }));
+      LORRY_TRY(scheduler->PutFile(path, file.digest, [&](uint64_t done, uint64_t total) {
+        session.terminal().Progress("pushing " + file.path, done, total);
+      }));
     }
   }
   session.terminal().EndProgress();
@@ -109,7 +117,7 @@ Result<int> RunSubmit(Session& session, const SubmitOptions& options) {
     session.terminal().PrintErrors(job.errors);
     return 2;
   }
-  LORRY_ASSIGN_OR_RETURN(SchedulerClient* scheduler, session.Scheduler());
+  LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
   const CheckedInputs checked = CheckInputs(job, session);
   for (const std::string& note : checked.facts.notes) session.terminal().Note(note);
   if (!checked.errors.empty()) {

@@ -12,7 +12,7 @@
 namespace lorry {
 namespace {
 
-constexpr int64_t kSettledMs = 10'000;     // a daemon that lived this long died for a new reason
+constexpr int64_t kSettledMs = 10'000;  // a daemon that lived this long died for a new reason
 constexpr int64_t kFirstPauseMs = 100;
 constexpr int64_t kLongestPauseMs = 1'500;
 
@@ -65,7 +65,9 @@ void Supervisor::LookAfter(Daemon& daemon) {
     daemon.quick_deaths = now - daemon.started_ms < kSettledMs ? daemon.quick_deaths + 1 : 1;
     daemon.due_ms = now + PauseAfter(daemon.quick_deaths);
     const std::string how = end->signal != 0 ? fmt::format("signal {}", end->signal) : fmt::format("status {}", end->exit_status);
-    if (note_) note_(fmt::format("{} ended with {}; starting it again (log: {})", daemon.spec.name, how, daemon.spec.spawn.stderr_path));
+    if (note_) {
+      note_(fmt::format("{} ended with {}; starting it again (log: {})", daemon.spec.name, how, daemon.spec.spawn.stderr_path));
+    }
   }
   if (daemon.due_ms > now) return;
   ++restarts_;

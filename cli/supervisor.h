@@ -17,9 +17,9 @@
 namespace lorry {
 
 struct DaemonSpec {
-  std::string name;                // "lorryd"
+  std::string name;  // "lorryd"
   SpawnOptions spawn;
-  Millis grace{10'000};            // between SIGTERM and SIGKILL
+  Millis grace{10'000};  // between SIGTERM and SIGKILL
 };
 
 class Supervisor {
@@ -45,9 +45,9 @@ class Supervisor {
   struct Daemon {
     DaemonSpec spec;
     std::optional<ChildProcess> child;
-    int64_t started_ms = 0;   // monotonic
-    int64_t due_ms = 0;       // of the next start, where it is down
-    int quick_deaths = 0;     // in a row
+    int64_t started_ms = 0;  // monotonic
+    int64_t due_ms = 0;      // of the next start, where it is down
+    int quick_deaths = 0;    // in a row
   };
 
   Status StartOne(Daemon& daemon);

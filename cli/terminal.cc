@@ -22,7 +22,8 @@ void Write(std::FILE* file, std::string_view text) {
 
 // Columns as they look: code points, not bytes.
 size_t Width(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 }  // namespace
@@ -113,8 +114,12 @@ std::string AlignColumns(const std::vector<std::vector<std::string>>& rows) {
 }
 
 nlohmann::json ErrorJson(const Error& error) {
-  return {{"code", ErrorCodeName(error.code)}, {"message", error.message}, {"hint", error.hint},
-          {"file", error.file}, {"line", error.line}, {"key", error.key}};
+  return {{"code", ErrorCodeName(error.code)},
+          {"message", error.message},
+          {"hint", error.hint},
+          {"file", error.file},
+          {"line", error.line},
+          {"key", error.key}};
 }
 
 }  // namespace lorry

@@ -38,8 +38,8 @@ class Terminal {
 
  private:
   bool json_;
-  bool terminal_;      // standard error is one
-  bool bar_ = false;   // a bar stands on the last line
+  bool terminal_;     // standard error is one
+  bool bar_ = false;  // a bar stands on the last line
   std::string last_what_;
   int last_tenth_ = -1;
 };

@@ -47,8 +47,13 @@ class HomeLock {
     return std::optional<HomeLock>();
   }
   HomeLock(HomeLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  HomeLock& operator=(HomeLock&& other) noexcept { std::swap(fd_, other.fd_); return *this; }
-  ~HomeLock() { if (fd_ >= 0) close(fd_); }
+  HomeLock& operator=(HomeLock&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~HomeLock() {
+    if (fd_ >= 0) close(fd_);
+  }
 
  private:
   explicit HomeLock(int fd) : fd_(fd) {}
@@ -88,7 +93,8 @@ Result<UpPlan> MakeUpPlan(const std::string& home, const UpOptions& options) {
   }
   for (const int64_t port : {plan.cluster.http_port, plan.cluster.client_port, plan.cluster.worker_port}) {
     if (!PortIsFree(HostOf(plan.cluster), static_cast<int>(port))) {
-      return MakeError(ErrorCode::kConflict, fmt::format("port {} is taken by another program", port), "give three free ones in a row with --port P");
+      return MakeError(ErrorCode::kConflict, fmt::format("port {} is taken by another program", port),
+                       "give three free ones in a row with --port P");
     }
   }
   plan.devices = options.devices.empty() ? plan.cluster.devices : options.devices;
@@ -109,11 +115,19 @@ std::vector<DaemonSpec> Daemons(const UpPlan& plan) {
   const std::string programs = ProgramDirectory();
   DaemonSpec scheduler;
   scheduler.name = "lorryd";
-  scheduler.spawn.argv = {programs + "/lorryd", "--home", home, "--port", std::to_string(plan.cluster.http_port),
-                          "--client-port", std::to_string(plan.cluster.client_port), "--worker-port", std::to_string(plan.cluster.worker_port)};
+  scheduler.spawn.argv = {programs + "/lorryd",
+                          "--home",
+                          home,
+                          "--port",
+                          std::to_string(plan.cluster.http_port),
+                          "--client-port",
+                          std::to_string(plan.cluster.client_port),
+                          "--worker-port",
+                          std::to_string(plan.cluster.worker_port)};
   if (plan.cluster.bind != "127.0.0.1") scheduler.spawn.argv.insert(scheduler.spawn.argv.end(), {"--bind", plan.cluster.bind});
   if (plan.cluster.tls) {
-    scheduler.spawn.argv.insert(scheduler.spawn.argv.end(), {"--tls-cert", plan.cluster.tls->cert, "--tls-key", plan.cluster.tls->key});
+    scheduler.spawn.argv.insert(scheduler.spawn.argv.end(),
+                                {"--tls-cert", plan.cluster.tls->cert, "--tls-key", plan.cluster.tls->key});
   }
   scheduler.grace = kSchedulerGrace;
   DaemonSpec worker;
@@ -141,27 +155,31 @@ bool IsReady(const HomeAddresses& addresses) {
 
 void PrintAddresses(Session& session, const HomeAddresses& addresses, std::string_view what) {
   session.terminal().PrintJson(addresses.ToJson());
-  session.terminal().Print(fmt::format("Lorry {}: {}\n  clients {}\n  workers {}\n  home    {}\n", what, addresses.http, addresses.client, addresses.worker, addresses.home));
+  session.terminal().Print(fmt::format("Lorry {}: {}\n  clients {}\n  workers {}\n  home    {}\n", what, addresses.http,
+                                       addresses.client, addresses.worker, addresses.home));
 }
 
 // What lorryd said of its end: the newest error in its log from byte `begin` on; empty where it said none.
 std::string LastComplaint(const std::string& home, int64_t begin) {
   const Result<std::string> log = ReadFile(LogPath(home, "lorryd"), kLongestLog);
-  const std::string_view fresh = log.ok() ? std::string_view(*log).substr(std::min<size_t>(begin, log->size())) : std::string_view();
+  const std::string_view fresh =
+      log.ok() ? std::string_view(*log).substr(std::min<size_t>(begin, log->size())) : std::string_view();
   const size_t at = fresh.rfind(kErrorMark);
   if (at == std::string_view::npos) return "";
   const std::string_view rest = fresh.substr(at + kErrorMark.size());
   return ": " + EscapeControl(rest.substr(0, rest.find('\n')), 2000);
 }
 
-// Waits until the daemons answer; ends them again where they do not. `log_begin`: where lorryd's log ended before they were started.
+// Waits until the daemons answer; ends them again where they do not. `log_begin`: where lorryd's log ended before they were
+// started.
 Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_t log_begin) {
   const int64_t deadline = SystemClock().MonotonicMillis() + kReadyWithin.count();
   while (!IsReady(addresses)) {
     const bool asked_to_end = supervisor.Step(kPollEvery);
     if (asked_to_end || supervisor.restarts() > 3 || SystemClock().MonotonicMillis() > deadline) {
       supervisor.EndAll();
-      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up" + LastComplaint(addresses.home, log_begin), fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
+      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up" + LastComplaint(addresses.home, log_begin),
+                       fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
     }
   }
   return OkStatus();
@@ -180,7 +198,8 @@ Result<int> WatchHome(Session& session, const UpOptions& options) {
     return written.error();
   }
   PrintAddresses(session, plan.addresses, "is up");
-  supervisor.Watch([&](const std::string& line) { session.terminal().Note(fmt::format("{} {}", FormatUtc(SystemClock().Now()), line)); });
+  supervisor.Watch(
+      [&](const std::string& line) { session.terminal().Note(fmt::format("{} {}", FormatUtc(SystemClock().Now()), line)); });
   RemoveHomeAddresses(session.home());
   return 0;
 }
@@ -199,7 +218,8 @@ Result<int> Detach(Session& session, const UpOptions& options) {
       const Result<std::string> log = ReadFile(spawn.stderr_path, 1 << 20);
       const std::string text = log.ok() ? *log : "";
       const size_t line = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;
-      return MakeError(ErrorCode::kUnreachable, "lorry up ended: " + text.substr(line, text.find('\n', line) - line), "the whole log: " + spawn.stderr_path);
+      return MakeError(ErrorCode::kUnreachable, "lorry up ended: " + text.substr(line, text.find('\n', line) - line),
+                       "the whole log: " + spawn.stderr_path);
     }
     if (const auto addresses = ReadHomeAddresses(session.home()); addresses && addresses->pid == child.pid()) {
       PrintAddresses(session, *addresses, "is up");
@@ -239,7 +259,10 @@ Result<int> RunUp(Session& session, const UpOptions& options) {
   }
   if (options.detach) return Detach(session, options);
   LORRY_ASSIGN_OR_RETURN(const std::optional<HomeLock> lock, HomeLock::TryTake(session.home()));
-  if (!lock) return MakeError(ErrorCode::kConflict, "another `lorry up` is starting in " + session.home(), "wait for it, or end it with lorry down");
+  if (!lock) {
+    return MakeError(ErrorCode::kConflict, "another `lorry up` is starting in " + session.home(),
+                     "wait for it, or end it with lorry down");
+  }
   return WatchHome(session, options);
 }
 
@@ -259,7 +282,9 @@ Result<int> RunDown(Session& session) {
   const int patience = static_cast<int>(kWorkerGrace.count() + kSchedulerGrace.count() + 5'000);
   const bool gone = poll(&ended, 1, patience) == 1;
   close(process);
-  if (!gone) return MakeError(ErrorCode::kTimeout, fmt::format("process {} did not end", running->pid), "see " + session.home() + "/logs");
+  if (!gone) {
+    return MakeError(ErrorCode::kTimeout, fmt::format("process {} did not end", running->pid), "see " + session.home() + "/logs");
+  }
   session.terminal().Print("Lorry is down\n");
   session.terminal().PrintJson({{"stopped", true}, {"home", session.home()}});
   return 0;

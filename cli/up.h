@@ -9,8 +9,8 @@
 namespace lorry {
 
 struct UpOptions {
-  std::string devices;     // "cpu:2", "gpu:all"; empty: cluster.yaml's, else what the worker finds
-  int port = 0;            // of the pages; +1 for clients, +2 for workers. 0: cluster.yaml's, else 8600
+  std::string devices;  // "cpu:2", "gpu:all"; empty: cluster.yaml's, else what the worker finds
+  int port = 0;         // of the pages; +1 for clients, +2 for workers. 0: cluster.yaml's, else 8600
   bool detach = false;
 };
 

@@ -14,9 +14,10 @@ int64_t AdapterParameters(const AdapterSpec& adapter, const ModelConfig& model) 
   const bool all = adapter.target_modules == std::vector<std::string>{"all-linear"};
   int64_t parameters = 0;
   for (const ExpectedTensor& module : LinearModules(model)) {
-    const bool targeted = all || std::any_of(adapter.target_modules.begin(), adapter.target_modules.end(), [&](const std::string& target) {
-      return module.name == target || module.name.ends_with("." + target);
-    });
+    const bool targeted =
+        all || std::any_of(adapter.target_modules.begin(), adapter.target_modules.end(), [&](const std::string& target) {
+          return module.name == target || module.name.ends_with("." + target);
+        });
     if (targeted) parameters += adapter.r * (module.shape[0] + module.shape[1]);
   }
   return parameters;
@@ -31,7 +32,8 @@ int64_t LayerParameters(const ModelConfig& model) {
 // All rows' tokens, from those that were counted.
 int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
   if (facts.counted_rows == 0) return 0;
-  return static_cast<int64_t>(static_cast<double>(counted) * static_cast<double>(facts.rows) / static_cast<double>(facts.counted_rows));
+  return static_cast<int64_t>(static_cast<double>(counted) * static_cast<double>(facts.rows) /
+                              static_cast<double>(facts.counted_rows));
 }
 
 void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, const InputFacts& facts, WorkEstimate& work) {
@@ -53,13 +55,16 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
   work.adapter_parameters = AdapterParameters(job.adapter, model);
   const double loss_share = facts.tokens == 0 ? 1 : static_cast<double>(facts.loss_tokens) / static_cast<double>(facts.tokens);
   const double head = 4.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size) * loss_share;
-  work.flops = static_cast<double>(work.tokens) * (4.0 * static_cast<double>(LayerParameters(model)) + 6.0 * static_cast<double>(work.adapter_parameters) + head);
+  work.flops = static_cast<double>(work.tokens) *
+               (4.0 * static_cast<double>(LayerParameters(model)) + 6.0 * static_cast<double>(work.adapter_parameters) + head);
   const double bytes_of_weight = training.precision == TrainPrecision::kBf16 ? 2 : 4;
   const double lane_tokens = static_cast<double>(tokens_per_step) / static_cast<double>(std::max<int64_t>(1, resources.Lanes()));
-  const double activations = lane_tokens * static_cast<double>(model.layers) * static_cast<double>(10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight / 2;
+  const double activations = lane_tokens * static_cast<double>(model.layers) *
+                             static_cast<double>(10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight / 2;
   const double lanes_of_rank = static_cast<double>(resources.Lanes()) / static_cast<double>(resources.Ranks());
-  work.memory_bytes = static_cast<int64_t>(static_cast<double>(model.ParameterCount()) * bytes_of_weight +
-                                           static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
+  work.memory_bytes =
+      static_cast<int64_t>(static_cast<double>(model.ParameterCount()) * bytes_of_weight +
+                           static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
 }
 
 void EstimateBatch(const BatchSpec& job, const InputFacts& facts, WorkEstimate& work) {

@@ -13,12 +13,12 @@
 namespace lorry {
 
 struct WorkEstimate {
-  int64_t steps = 0;          // finetune; 0: not known
-  int64_t rows = 0;           // batch
-  int64_t elements = 0;       // command
-  int64_t tokens = 0;         // to be computed; 0: not known
-  double flops = 0;           // 0: not known
-  int64_t memory_bytes = 0;   // of one rank at its peak; 0: not known
+  int64_t steps = 0;         // finetune; 0: not known
+  int64_t rows = 0;          // batch
+  int64_t elements = 0;      // command
+  int64_t tokens = 0;        // to be computed; 0: not known
+  double flops = 0;          // 0: not known
+  int64_t memory_bytes = 0;  // of one rank at its peak; 0: not known
   int64_t adapter_parameters = 0;
 };
 

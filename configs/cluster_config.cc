@@ -65,14 +65,18 @@ Result<S> ParseWhole(std::string_view text, const std::string& file) {
 
 }  // namespace
 
-Result<ClusterConfig> ParseClusterConfig(std::string_view text, const std::string& file) { return ParseWhole<ClusterConfig>(text, file); }
+Result<ClusterConfig> ParseClusterConfig(std::string_view text, const std::string& file) {
+  return ParseWhole<ClusterConfig>(text, file);
+}
 
 Result<ClusterConfig> LoadClusterConfig(const std::string& path) {
   LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxYamlBytes));
   return ParseClusterConfig(text, path);
 }
 
-Result<PolicyConfig> ParsePolicyConfig(std::string_view text, const std::string& file) { return ParseWhole<PolicyConfig>(text, file); }
+Result<PolicyConfig> ParsePolicyConfig(std::string_view text, const std::string& file) {
+  return ParseWhole<PolicyConfig>(text, file);
+}
 
 Result<PolicyConfig> LoadPolicyConfig(const std::string& path) {
   LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxYamlBytes));

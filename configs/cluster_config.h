@@ -25,7 +25,7 @@ struct ClusterConfig {
   int64_t client_port = 8601;
   int64_t worker_port = 8602;
   std::string bind = "127.0.0.1";
-  std::string devices;                // "cpu:2", "gpu:all"; empty: what the machine has
+  std::string devices;  // "cpu:2", "gpu:all"; empty: what the machine has
   std::optional<TlsFiles> tls;
 };
 

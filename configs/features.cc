@@ -83,7 +83,8 @@ constexpr std::array kFeatures = {
 std::span<const Feature> Features() { return kFeatures; }
 
 bool IsBuilt(std::string_view name) {
-  const auto found = std::find_if(kFeatures.begin(), kFeatures.end(), [&](const Feature& feature) { return feature.name == name; });
+  const auto found =
+      std::find_if(kFeatures.begin(), kFeatures.end(), [&](const Feature& feature) { return feature.name == name; });
   return found == kFeatures.end() || found->built;
 }
 

@@ -43,7 +43,8 @@ std::string QuoteHint(const YamlNode& value, bool wants_number) {
 
 }  // namespace
 
-void ReadContext::Fail(const std::string& key, SourcePosition at, const std::string& origin, std::string message, std::string hint) {
+void ReadContext::Fail(const std::string& key, SourcePosition at, const std::string& origin, std::string message,
+                       std::string hint) {
   Error error = MakeError(ErrorCode::kSpec, std::move(message), std::move(hint));
   error.file = origin.empty() ? file : origin;
   if (origin.empty()) {
@@ -75,7 +76,9 @@ void ReadContext::FailAt(const std::string& key, std::string message, std::strin
 FieldReader::FieldReader(ReadContext& context, const YamlNode* node, std::string path, SourcePosition at)
     : context_(context), node_(node), path_(std::move(path)), at_(at) {}
 
-std::string FieldReader::PathOf(std::string_view key) const { return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key); }
+std::string FieldReader::PathOf(std::string_view key) const {
+  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
 
 const YamlNode* FieldReader::Look(std::string_view key) const {
   if (node_ == nullptr) return nullptr;
@@ -107,7 +110,8 @@ bool FieldReader::Expect(const std::string& path, const YamlNode& value, Kind ki
   if (value.kind == Kind::kNull) {
     context_.Fail(path, value.at, value.origin, "has no value", fmt::format("{} is expected", what));
   } else {
-    context_.Fail(path, value.at, value.origin, fmt::format("expected {}, found {}", what, Shown(value)), QuoteHint(value, kind == Kind::kNumber));
+    context_.Fail(path, value.at, value.origin, fmt::format("expected {}, found {}", what, Shown(value)),
+                  QuoteHint(value, kind == Kind::kNumber));
   }
   return false;
 }
@@ -144,12 +148,15 @@ void FieldReader::Field(std::string_view key, int64_t& out, const FieldRule& rul
   if (value == nullptr || !Expect(path, *value, Kind::kNumber, "a whole number")) return;
   const size_t digits = value->text[0] == '-' ? 1 : 0;
   if (value->text.find_first_not_of("0123456789", digits) != std::string::npos) {
-    return context_.Fail(path, value->at, value->origin, fmt::format("expected a whole number, found {}", EscapeControl(value->text, 60)));
+    return context_.Fail(path, value->at, value->origin,
+                         fmt::format("expected a whole number, found {}", EscapeControl(value->text, 60)));
   }
   if (!InRange(path, *value, std::strtod(value->text.c_str(), nullptr), rule, true)) return;
   errno = 0;
   const long long number = std::strtoll(value->text.c_str(), nullptr, 10);
-  if (errno == ERANGE) return context_.Fail(path, value->at, value->origin, fmt::format("{} is too large", EscapeControl(value->text, 60)));
+  if (errno == ERANGE) {
+    return context_.Fail(path, value->at, value->origin, fmt::format("{} is too large", EscapeControl(value->text, 60)));
+  }
   out = number;
 }
 
@@ -158,7 +165,9 @@ void FieldReader::Field(std::string_view key, double& out, const FieldRule& rule
   const std::string path = PathOf(key);
   if (value == nullptr || !Expect(path, *value, Kind::kNumber, "a number")) return;
   const double number = std::strtod(value->text.c_str(), nullptr);
-  if (!std::isfinite(number)) return context_.Fail(path, value->at, value->origin, fmt::format("{} is too large", EscapeControl(value->text, 60)));
+  if (!std::isfinite(number)) {
+    return context_.Fail(path, value->at, value->origin, fmt::format("{} is too large", EscapeControl(value->text, 60)));
+  }
   if (InRange(path, *value, number, rule, false)) out = number;
 }
 
@@ -185,11 +194,12 @@ void FieldReader::Unit(std::string_view key, T& out, const FieldRule& rule, std:
 }
 
 void FieldReader::Field(std::string_view key, Millis& out, const FieldRule& rule) {
-  Unit(key, out, rule, "a duration: a whole number above 0 and s, m, h or d, such as 90s or 2h", [](const std::string& text) -> Result<Millis> {
-    LORRY_ASSIGN_OR_RETURN(const Millis duration, ParseDuration(text));
-    if (duration.count() <= 0) return MakeError(ErrorCode::kSpec, "not above 0");
-    return duration;
-  });
+  Unit(key, out, rule, "a duration: a whole number above 0 and s, m, h or d, such as 90s or 2h",
+       [](const std::string& text) -> Result<Millis> {
+         LORRY_ASSIGN_OR_RETURN(const Millis duration, ParseDuration(text));
+         if (duration.count() <= 0) return MakeError(ErrorCode::kSpec, "not above 0");
+         return duration;
+       });
 }
 
 void FieldReader::Field(std::string_view key, Bytes& out, const FieldRule& rule) {
@@ -201,7 +211,8 @@ void FieldReader::Field(std::string_view key, Bytes& out, const FieldRule& rule)
 }
 
 void FieldReader::Field(std::string_view key, Instant& out, const FieldRule& rule) {
-  Unit(key, out, rule, "a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z", [](const std::string& text) { return ParseUtc(text); });
+  Unit(key, out, rule, "a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z",
+       [](const std::string& text) { return ParseUtc(text); });
 }
 
 void FieldReader::Field(std::string_view key, UnitPrice& out, const FieldRule& rule) {
@@ -211,7 +222,8 @@ void FieldReader::Field(std::string_view key, UnitPrice& out, const FieldRule& r
   if (!(context_.from_json && value->kind == Kind::kText) && !Expect(path, *value, Kind::kNumber, "dollars")) return;
   Result<UnitPrice> price = ParseUnitPrice(value->text);
   if (!price.ok() || price->e9() < 0) {
-    return context_.Fail(path, value->at, value->origin, fmt::format("{} is not an amount of dollars", EscapeControl(value->text, 60)),
+    return context_.Fail(path, value->at, value->origin,
+                         fmt::format("{} is not an amount of dollars", EscapeControl(value->text, 60)),
                          "a decimal number from 0 on, with at most 9 decimals and no exponent");
   }
   out = *price;
@@ -233,7 +245,8 @@ void FieldReader::Field(std::string_view key, std::vector<std::string>& out, con
       out = {value->text};
       return;
     }
-    return context_.Fail(path, value->at, value->origin, fmt::format("expected a list or the word {}, found {}", rule.lone_word, Shown(*value)));
+    return context_.Fail(path, value->at, value->origin,
+                         fmt::format("expected a list or the word {}, found {}", rule.lone_word, Shown(*value)));
   }
   if (!Expect(path, *value, Kind::kList, "a list")) return;
   if (value->items.size() < rule.min_items) return context_.Fail(path, value->at, value->origin, "the list is empty");
@@ -244,7 +257,9 @@ void FieldReader::Field(std::string_view key, std::vector<std::string>& out, con
     context_.positions[item_path] = item.at;
     const std::optional<std::string> text = TextOf(item_path, item, rule);
     if (!text) continue;
-    if (!IsBuilt(fmt::format("{}: {}", path, *text))) context_.FailUnbuilt(item_path, item.at, item.origin, fmt::format("\"{}\" is known, but not carried out yet", *text));
+    if (!IsBuilt(fmt::format("{}: {}", path, *text))) {
+      context_.FailUnbuilt(item_path, item.at, item.origin, fmt::format("\"{}\" is known, but not carried out yet", *text));
+    }
     read.push_back(*text);
   }
   out = std::move(read);
@@ -274,7 +289,8 @@ std::optional<size_t> FieldReader::Word(std::string_view key, const std::vector<
   if (found == words.end()) {
     const auto near = NearestName(value->text, {words.begin(), words.end()});
     const std::string hint = near ? fmt::format("did you mean \"{}\"?", *near) : "";
-    context_.Fail(path, value->at, value->origin, fmt::format("\"{}\" is none of {}", EscapeControl(value->text, 60), list), hint);
+    context_.Fail(path, value->at, value->origin, fmt::format("\"{}\" is none of {}", EscapeControl(value->text, 60), list),
+                  hint);
     return std::nullopt;
   }
   if (!IsBuilt(fmt::format("{}: {}", path, *found))) {

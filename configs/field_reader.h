@@ -31,7 +31,7 @@ struct FieldRule {
   bool below = false;
   bool suggest_e4 = false;  // a learning rate of 2 was meant as 2.0e-4
   TextForm form = TextForm::kLine;
-  size_t min_items = 0;     // of a list
+  size_t min_items = 0;             // of a list
   std::string_view lone_word = "";  // a word that may stand in place of a list: all-linear
 };
 
@@ -50,8 +50,8 @@ concept ShortFormed = requires(const YamlNode& value, const S& section) { ReadSh
 // What all readers of one document share.
 struct ReadContext {
   std::string file;
-  std::string folder;       // where relative paths start
-  bool from_json = false;   // Lorry wrote it: decimals stand in quotes
+  std::string folder;      // where relative paths start
+  bool from_json = false;  // Lorry wrote it: decimals stand in quotes
   std::vector<std::string> all_keys;
   std::vector<Error> errors;
   std::map<std::string, SourcePosition> positions;  // of every value that was given
@@ -74,11 +74,11 @@ class FieldReader {
   void Field(std::string_view key, int64_t& out, const FieldRule& rule = {});
   void Field(std::string_view key, double& out, const FieldRule& rule = {});
   void Field(std::string_view key, bool& out, const FieldRule& rule = {});
-  void Field(std::string_view key, Millis& out, const FieldRule& rule = {});      // "90s", "2h"
-  void Field(std::string_view key, Bytes& out, const FieldRule& rule = {});       // "24GB"
-  void Field(std::string_view key, Dollars& out, const FieldRule& rule = {});     // >= 0, at most 9 decimals
-  void Field(std::string_view key, UnitPrice& out, const FieldRule& rule = {});   // >= 0, at most 9 decimals
-  void Field(std::string_view key, Instant& out, const FieldRule& rule = {});     // UTC date or time
+  void Field(std::string_view key, Millis& out, const FieldRule& rule = {});     // "90s", "2h"
+  void Field(std::string_view key, Bytes& out, const FieldRule& rule = {});      // "24GB"
+  void Field(std::string_view key, Dollars& out, const FieldRule& rule = {});    // >= 0, at most 9 decimals
+  void Field(std::string_view key, UnitPrice& out, const FieldRule& rule = {});  // >= 0, at most 9 decimals
+  void Field(std::string_view key, Instant& out, const FieldRule& rule = {});    // UTC date or time
   void Field(std::string_view key, std::vector<std::string>& out, const FieldRule& rule = {});
   void Field(std::string_view key, std::map<std::string, std::string>& out, const FieldRule& rule = {});
 
@@ -105,8 +105,11 @@ class FieldReader {
     if constexpr (ShortFormed<S>) {
       if (value != nullptr && (value->kind == YamlNode::Kind::kText || value->kind == YamlNode::Kind::kNumber)) {
         Result<S> read = ReadShortForm(*value, out);
-        if (read.ok()) out = std::move(*read);
-        else if (!value->refused) context_.Fail(PathOf(key), value->at, value->origin, read.error().message, read.error().hint);
+        if (read.ok()) {
+          out = std::move(*read);
+        } else if (!value->refused) {
+          context_.Fail(PathOf(key), value->at, value->origin, read.error().message, read.error().hint);
+        }
         return;
       }
     }

@@ -55,7 +55,9 @@ class FieldWriter {
   }
   void Put(const std::string& key, Millis& value) { out_[key] = fmt::format("{}s", value.count() / 1000); }
   void Put(const std::string& key, Bytes& value) { out_[key] = fmt::format("{}B", value.count()); }
-  void Put(const std::string& key, Dollars& value) { out_[key] = ToString(UnitPrice::FromE9(static_cast<int64_t>(value.e18() / 1'000'000'000))); }
+  void Put(const std::string& key, Dollars& value) {
+    out_[key] = ToString(UnitPrice::FromE9(static_cast<int64_t>(value.e18() / 1'000'000'000)));
+  }
 
   nlohmann::json& out_;
 };

@@ -35,7 +35,8 @@ void CheckDataset(const FinetuneSpec& job, ReadContext& context) {
 void CheckStepSize(TrainingSpec& training, ReadContext& context) {
   for (const char* rows : {"training.rows_per_micro_batch", "training.micro_batches_per_step"}) {
     if (context.Given("training.tokens_per_step") && context.Given(rows)) {
-      context.FailAt(rows, "says the same thing as training.tokens_per_step", "give tokens_per_step, or rows_per_micro_batch and micro_batches_per_step");
+      context.FailAt(rows, "says the same thing as training.tokens_per_step",
+                     "give tokens_per_step, or rows_per_micro_batch and micro_batches_per_step");
       return;
     }
   }
@@ -66,16 +67,19 @@ void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
   CheckStepSize(training, context);
   const bool validated = context.Given("dataset.validation") || context.Given("dataset.val_fraction");
   if (training.eval_every_steps && !validated) {
-    context.FailAt("training.eval_every_steps", "there is nothing to evaluate on", "give dataset.validation or dataset.val_fraction");
+    context.FailAt("training.eval_every_steps", "there is nothing to evaluate on",
+                   "give dataset.validation or dataset.val_fraction");
   }
   if (training.early_stopping) {
     if (!training.eval_every_steps) context.FailAt("training.early_stopping", "needs training.eval_every_steps");
     if (training.early_stopping->metric != "eval_loss") {
-      context.FailAt("training.early_stopping.metric", fmt::format("\"{}\" is none of eval_loss", EscapeControl(training.early_stopping->metric, 60)));
+      context.FailAt("training.early_stopping.metric",
+                     fmt::format("\"{}\" is none of eval_loss", EscapeControl(training.early_stopping->metric, 60)));
     }
   }
   if (job.checkpoint.keep_best && !training.eval_every_steps) {
-    context.FailAt("checkpoint.keep_best", "needs training.eval_every_steps", "the best checkpoint is the one with the lowest eval_loss");
+    context.FailAt("checkpoint.keep_best", "needs training.eval_every_steps",
+                   "the best checkpoint is the one with the lowest eval_loss");
   }
 }
 
@@ -112,12 +116,14 @@ void CheckResources(ResourcesSpec& resources, bool command, ReadContext& context
   }
   if (resources.nodes > 1) RefuseUnbuilt(context, "resources.nodes", "a run has the devices of one node");
   if (!resources.gpus && resources.cpus.value_or(1) % resources.threads_per_lane != 0) {
-    context.FailAt("resources.threads_per_lane", fmt::format("{} does not divide cpus {}", resources.threads_per_lane, *resources.cpus),
+    context.FailAt("resources.threads_per_lane",
+                   fmt::format("{} does not divide cpus {}", resources.threads_per_lane, *resources.cpus),
                    "every lane has the same number of threads");
     return;
   }
   if (resources.ranks && resources.Lanes() % *resources.ranks != 0) {
-    context.FailAt("resources.ranks", fmt::format("{} does not divide {} lanes", *resources.ranks, resources.Lanes()), "every rank drives the same number of lanes");
+    context.FailAt("resources.ranks", fmt::format("{} does not divide {} lanes", *resources.ranks, resources.Lanes()),
+                   "every rank drives the same number of lanes");
   }
 }
 
@@ -133,7 +139,9 @@ void CheckAndResolve(JobSpec& job, ReadContext& context) {
   }
   CheckResources(job.resources, job.command() != nullptr || job.evaluate() != nullptr, context);
   for (size_t i = 0; i < job.after.size(); ++i) {
-    if (job.after[i] == job.name) context.FailAt(fmt::format("after[{}]", i), "a job cannot come after itself", "name another run");
+    if (job.after[i] == job.name) {
+      context.FailAt(fmt::format("after[{}]", i), "a job cannot come after itself", "name another run");
+    }
   }
 }
 

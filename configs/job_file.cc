@@ -21,7 +21,8 @@ YamlNodePtr WithOverrides(YamlNodePtr root, const std::vector<std::string>& over
   for (const std::string& override : overrides) {
     const size_t equals = override.find('=');
     if (equals == std::string::npos || equals == 0) {
-      errors.push_back(MakeError(ErrorCode::kUsage, fmt::format("--set {}: no key or no value", EscapeControl(override)), "write --set training.max_steps=10"));
+      errors.push_back(MakeError(ErrorCode::kUsage, fmt::format("--set {}: no key or no value", EscapeControl(override)),
+                                 "write --set training.max_steps=10"));
       continue;
     }
     const std::string key = override.substr(0, equals);
@@ -63,9 +64,8 @@ ParsedJob ParseJob(std::string_view text, const JobFileOptions& options) {
   context.folder = options.folder;
   std::optional<JobSpec> spec = ReadJob(*root, context);
   parsed.errors.insert(parsed.errors.end(), context.errors.begin(), context.errors.end());
-  std::stable_sort(parsed.errors.begin(), parsed.errors.end(), [](const Error& a, const Error& b) {
-    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
-  });
+  std::stable_sort(parsed.errors.begin(), parsed.errors.end(),
+                   [](const Error& a, const Error& b) { return std::pair(a.line, a.column) < std::pair(b.line, b.column); });
   parsed.positions = std::move(context.positions);
   parsed.origins = std::move(context.origins);
   if (parsed.errors.empty()) parsed.spec = std::move(spec);

@@ -14,9 +14,9 @@
 namespace lorry {
 
 struct ParsedJob {
-  std::optional<JobSpec> spec;            // set exactly when there are no errors
-  std::vector<Error> errors;              // in the order of the file
-  std::string file;                       // as named by the caller
+  std::optional<JobSpec> spec;                      // set exactly when there are no errors
+  std::vector<Error> errors;                        // in the order of the file
+  std::string file;                                 // as named by the caller
   std::map<std::string, SourcePosition> positions;  // of each value, by key path: "dataset.path"
   std::map<std::string, std::string> origins;       // "--set KEY", of values that the command line gave
 
@@ -26,9 +26,9 @@ struct ParsedJob {
 };
 
 struct JobFileOptions {
-  std::string file;                       // named in errors
-  std::string folder;                     // relative paths start here; empty: the current directory
-  std::vector<std::string> overrides;     // "training.max_steps=10"
+  std::string file;                    // named in errors
+  std::string folder;                  // relative paths start here; empty: the current directory
+  std::vector<std::string> overrides;  // "training.max_steps=10"
 };
 
 ParsedJob ParseJob(std::string_view text, const JobFileOptions& options);

@@ -27,7 +27,8 @@ std::optional<JobBody> BodyOfKind(const YamlNode& root, ReadContext& context) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), value.text);
   if (value.kind != YamlNode::Kind::kText || found == kKinds.end()) {
     const auto near = NearestName(value.text, {kKinds.begin(), kKinds.end()});
-    context.Fail("kind", value.at, value.origin, fmt::format("\"{}\" is none of {}", EscapeControl(value.text, 60), fmt::join(kKinds, " | ")),
+    context.Fail("kind", value.at, value.origin,
+                 fmt::format("\"{}\" is none of {}", EscapeControl(value.text, 60), fmt::join(kKinds, " | ")),
                  near ? fmt::format("did you mean \"{}\"?", *near) : "");
     return std::nullopt;
   }
@@ -36,10 +37,14 @@ std::optional<JobBody> BodyOfKind(const YamlNode& root, ReadContext& context) {
     return std::nullopt;
   }
   switch (found - kKinds.begin()) {
-    case 0: return FinetuneSpec{};
-    case 1: return BatchSpec{};
-    case 2: return CommandSpec{};
-    default: return EvaluateSpec{};
+    case 0:
+      return FinetuneSpec{};
+    case 1:
+      return BatchSpec{};
+    case 2:
+      return CommandSpec{};
+    default:
+      return EvaluateSpec{};
   }
 }
 
@@ -47,7 +52,8 @@ std::optional<JobBody> BodyOfKind(const YamlNode& root, ReadContext& context) {
 
 std::optional<JobSpec> ReadJob(const YamlNode& root, ReadContext& context) {
   if (root.kind != YamlNode::Kind::kMap) {
-    context.Fail("", root.at, root.origin, fmt::format("expected a mapping of keys, found {}", KindName(root.kind)), "a job begins with kind: finetune");
+    context.Fail("", root.at, root.origin, fmt::format("expected a mapping of keys, found {}", KindName(root.kind)),
+                 "a job begins with kind: finetune");
     return std::nullopt;
   }
   std::optional<JobBody> body = BodyOfKind(root, context);

@@ -39,10 +39,10 @@ enum class BatchStrategy { kAuto, kSingle, kMapReduce, kRefine };
 inline bool IsDirectoryReference(std::string_view reference) { return reference.starts_with('/'); }
 
 struct DatasetSpec {
-  std::string path;                        // absolute
-  std::optional<std::string> validation;   // absolute; not together with val_fraction
-  std::optional<double> val_fraction;      // 0 < x < 1
-  int64_t max_length = 1024;               // tokens
+  std::string path;                       // absolute
+  std::optional<std::string> validation;  // absolute; not together with val_fraction
+  std::optional<double> val_fraction;     // 0 < x < 1
+  int64_t max_length = 1024;              // tokens
   LengthPolicy too_long = LengthPolicy::kError;
   bool packing = true;
   bool shuffle = true;
@@ -50,7 +50,7 @@ struct DatasetSpec {
 };
 
 struct AdapterSpec {
-  std::optional<std::string> init_from;    // absolute directory
+  std::optional<std::string> init_from;  // absolute directory
   AdapterType type = AdapterType::kLora;
   int64_t r = 16;
   double alpha = 32;
@@ -67,7 +67,7 @@ struct EarlyStoppingSpec {
 
 struct TrainingSpec {
   std::optional<int64_t> epochs;
-  std::optional<int64_t> max_steps;        // at least one of the two is set
+  std::optional<int64_t> max_steps;  // at least one of the two is set
   // How much one optimizer step holds: tokens, or rows. Exactly one of the two ways is set after parsing.
   std::optional<int64_t> tokens_per_step;
   std::optional<int64_t> rows_per_micro_batch;
@@ -77,7 +77,7 @@ struct TrainingSpec {
   LrScheduler lr_scheduler = LrScheduler::kCosine;
   double warmup_ratio = 0;
   double weight_decay = 0;
-  double max_grad_norm = 1;                // 0: no clipping
+  double max_grad_norm = 1;  // 0: no clipping
   TrainPrecision precision = TrainPrecision::kBf16;
   int64_t seed = 0;
   std::optional<EarlyStoppingSpec> early_stopping;
@@ -90,12 +90,12 @@ struct CheckpointSpec {
 };
 
 struct FinetuneOutput {
-  std::string adapter;                     // ORG/NAME
+  std::string adapter;  // ORG/NAME
   std::optional<std::string> alias;
 };
 
 struct FinetuneSpec {
-  std::string base_model;                  // registry name or absolute directory
+  std::string base_model;  // registry name or absolute directory
   DatasetSpec dataset;
   AdapterSpec adapter;
   TrainingSpec training;
@@ -105,7 +105,7 @@ struct FinetuneSpec {
 
 struct SamplingSpec {
   int64_t max_tokens = 256;
-  double temperature = 0;                  // 0: greedy
+  double temperature = 0;  // 0: greedy
   double top_p = 1;
   int64_t seed = 0;
   std::vector<std::string> stop;
@@ -113,51 +113,51 @@ struct SamplingSpec {
 
 // What `evaluate:` of a batch, and `kind: evaluate`, measure of an output.
 struct BatchEvaluation {
-  std::string reference;                   // the input row's field that holds the reference text
+  std::string reference;  // the input row's field that holds the reference text
   std::vector<std::string> metrics = {"rouge"};
 };
 
 struct BatchSpec {
-  std::string model;                       // registry name or absolute directory
+  std::string model;  // registry name or absolute directory
   std::optional<std::string> adapter;
-  std::string input;                       // absolute
-  std::optional<std::string> prompt;       // template over a row's fields; without it rows carry prompt, messages or a request
-  std::string output;                      // absolute directory
+  std::string input;                  // absolute
+  std::optional<std::string> prompt;  // template over a row's fields; without it rows carry prompt, messages or a request
+  std::string output;                 // absolute directory
   SamplingSpec sampling;
   BatchStrategy strategy = BatchStrategy::kAuto;
   RowValidation validation = RowValidation::kTolerant;
   std::optional<BatchEvaluation> evaluate;
-  int64_t row_max_attempts = 3;            // row_retry.max_attempts
+  int64_t row_max_attempts = 3;  // row_retry.max_attempts
   std::optional<Millis> expires_after;
 };
 
 struct CommandSpec {
-  std::vector<std::string> argv;           // {":"} is the worker's built-in no-op
-  int64_t array = 1;                       // elements, each with its own durable start and end
+  std::vector<std::string> argv;  // {":"} is the worker's built-in no-op
+  int64_t array = 1;              // elements, each with its own durable start and end
   bool IsNoOp() const { return argv.size() == 1 && argv[0] == ":"; }
 };
 
 struct EvaluateSpec {
-  std::string output;                      // absolute: the output.jsonl to score
-  std::string reference_path;              // absolute
+  std::string output;          // absolute: the output.jsonl to score
+  std::string reference_path;  // absolute
   std::string reference_field;
   std::vector<std::string> metrics = {"rouge"};
-  std::string report;                      // absolute: report.json
+  std::string report;  // absolute: report.json
 };
 
 struct GpuRequest {
   int64_t count = 1;
-  std::string kind;                        // empty: any
-  std::optional<Bytes> min_memory;         // of each GPU
+  std::string kind;                 // empty: any
+  std::optional<Bytes> min_memory;  // of each GPU
 };
 
 struct ResourcesSpec {
   // Exactly one of gpus and cpus is set after parsing.
   std::optional<GpuRequest> gpus;
-  std::optional<int64_t> cpus;             // CPU slots, one core each
+  std::optional<int64_t> cpus;  // CPU slots, one core each
   int64_t nodes = 1;
-  int64_t threads_per_lane = 1;            // with cpus only
-  std::optional<int64_t> ranks;            // processes; divides Lanes()
+  int64_t threads_per_lane = 1;  // with cpus only
+  std::optional<int64_t> ranks;  // processes; divides Lanes()
 
   int64_t Devices() const { return gpus ? gpus->count : cpus.value_or(1); }
   // A lane is one GPU, or threads_per_lane CPU slots (docs/reading-path.md): part of the job, never of the machine.
@@ -168,13 +168,13 @@ struct ResourcesSpec {
 
 struct LimitsSpec {
   std::optional<Millis> max_duration;
-  std::optional<Dollars> max_cost_usd;     // at most 9 decimals
+  std::optional<Dollars> max_cost_usd;  // at most 9 decimals
   OnExceed on_exceed = OnExceed::kCheckpointAndStop;
 };
 
 struct RetrySpec {
   int64_t max_attempts = 3;
-  bool other_device = false;               // may go on on another device kind, and lose the byte promise
+  bool other_device = false;  // may go on on another device kind, and lose the byte promise
 };
 
 using JobBody = std::variant<FinetuneSpec, BatchSpec, CommandSpec, EvaluateSpec>;
@@ -187,10 +187,10 @@ struct JobSpec {
   ResourcesSpec resources;
   LimitsSpec limits;
   RetrySpec retry;
-  int64_t priority = 50;                   // 0..100, higher first
-  std::vector<std::string> after;          // run ids, or names of runs in the same project
+  int64_t priority = 50;           // 0..100, higher first
+  std::vector<std::string> after;  // run ids, or names of runs in the same project
 
-  std::string_view kind() const;           // "finetune", "batch", "command", "evaluate"
+  std::string_view kind() const;  // "finetune", "batch", "command", "evaluate"
   const FinetuneSpec* finetune() const { return std::get_if<FinetuneSpec>(&body); }
   const BatchSpec* batch() const { return std::get_if<BatchSpec>(&body); }
   const CommandSpec* command() const { return std::get_if<CommandSpec>(&body); }

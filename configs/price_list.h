@@ -26,7 +26,7 @@ struct ListedPrice {
   Instant from;
   std::optional<Instant> until;
   std::string source;
-  int line = 0;                    // in the file
+  int line = 0;  // in the file
 };
 
 // All problems are joined line by line in the error's message; kSpec.

@@ -135,7 +135,8 @@ class TreeBuilder : public YAML::EventHandler {
     Add({std::move(node), 1, 0}, mark, anchor);
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, Kind::kList);
   }
   void OnSequenceEnd() override { Close(); }
@@ -229,7 +230,9 @@ class TreeBuilder : public YAML::EventHandler {
   // Puts a finished node where it belongs: a key, a value, an item, or the root.
   void Add(Built built, const YAML::Mark& mark, YAML::anchor_t anchor) {
     if (anchor != 0) anchors_.emplace_back(anchor, built);
-    if (built.nodes > kMaxYamlNodes) throw Stop{Offset(mark), fmt::format("more than {} nodes", kMaxYamlNodes), "aliases count each time they are used"};
+    if (built.nodes > kMaxYamlNodes) {
+      throw Stop{Offset(mark), fmt::format("more than {} nodes", kMaxYamlNodes), "aliases count each time they are used"};
+    }
     if (frames_.empty()) {
       root_ = std::move(built);
       return;
@@ -240,7 +243,9 @@ class TreeBuilder : public YAML::EventHandler {
     Frame& frame = frames_.back();
     frame.nodes += built.nodes;
     frame.depth = std::max(frame.depth, built.depth + 1);
-    if (frame.nodes > kMaxYamlNodes) throw Stop{Offset(mark), fmt::format("more than {} nodes", kMaxYamlNodes), "aliases count each time they are used"};
+    if (frame.nodes > kMaxYamlNodes) {
+      throw Stop{Offset(mark), fmt::format("more than {} nodes", kMaxYamlNodes), "aliases count each time they are used"};
+    }
     if (frame.node->kind == Kind::kList) {
       frame.node->items.push_back(std::move(built.node));
     } else if (!frame.has_key) {
@@ -262,7 +267,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (key.text == "<<") {
       Problem(frame.key_at, Path(), "merge keys are not read", "write the keys out");
     } else if (first != nullptr) {
-      Problem(frame.key_at, Path(), fmt::format("repeated key; it stands on line {} already", first->at.line), "keep one of them");
+      Problem(frame.key_at, Path(), fmt::format("repeated key; it stands on line {} already", first->at.line),
+              "keep one of them");
     }
   }
 
@@ -287,7 +293,9 @@ Error SyntaxError(const std::string& file, SourcePosition at, std::string messag
 
 // What must hold before yaml-cpp sees the text: it ends silently at 0x04, guesses encodings, and knows directives.
 void CheckCharacters(std::string_view text) {
-  if (text.size() > kMaxYamlBytes) throw Stop{0, fmt::format("the file has {} bytes", text.size()), "a YAML file has at most 1 MiB"};
+  if (text.size() > kMaxYamlBytes) {
+    throw Stop{0, fmt::format("the file has {} bytes", text.size()), "a YAML file has at most 1 MiB"};
+  }
   if (const auto bad = FirstInvalidUtf8(text)) throw Stop{*bad, "the text is not UTF-8 here", "save the file as UTF-8"};
   for (size_t i = 0; i < text.size(); ++i) {
     const unsigned char c = static_cast<unsigned char>(text[i]);
@@ -340,9 +348,13 @@ YamlDocument Parse(std::string_view text, const std::string& file, const std::st
 Result<YamlNodePtr> Replaced(const YamlNode& node, std::string_view path, std::string_view whole, const YamlNodePtr& value) {
   const size_t dot = path.find('.');
   const std::string key(path.substr(0, dot));
-  if (key.empty()) return MakeError(ErrorCode::kSpec, fmt::format("--set {}: an empty key", EscapeControl(whole)), "write --set section.key=value");
+  if (key.empty()) {
+    return MakeError(ErrorCode::kSpec, fmt::format("--set {}: an empty key", EscapeControl(whole)),
+                     "write --set section.key=value");
+  }
   if (node.kind != Kind::kMap && node.kind != Kind::kNull) {
-    return MakeError(ErrorCode::kSpec, fmt::format("--set {}: what stands before \"{}\" is {}, not a mapping", EscapeControl(whole), EscapeControl(key), KindName(node.kind)));
+    return MakeError(ErrorCode::kSpec, fmt::format("--set {}: what stands before \"{}\" is {}, not a mapping",
+                                                   EscapeControl(whole), EscapeControl(key), KindName(node.kind)));
   }
   auto copy = std::make_shared<YamlNode>(node);
   copy->kind = Kind::kMap;
@@ -374,12 +386,18 @@ const YamlMember* YamlNode::Find(std::string_view key) const {
 
 std::string_view KindName(YamlNode::Kind kind) {
   switch (kind) {
-    case Kind::kNull: return "nothing";
-    case Kind::kBool: return "true or false";
-    case Kind::kNumber: return "a number";
-    case Kind::kText: return "text";
-    case Kind::kList: return "a list";
-    case Kind::kMap: return "a mapping";
+    case Kind::kNull:
+      return "nothing";
+    case Kind::kBool:
+      return "true or false";
+    case Kind::kNumber:
+      return "a number";
+    case Kind::kText:
+      return "text";
+    case Kind::kList:
+      return "a list";
+    case Kind::kMap:
+      return "a mapping";
   }
   return "";
 }

@@ -41,11 +41,11 @@ struct YamlNode {
 
   Kind kind = Kind::kNull;
   SourcePosition at;
-  std::string text;         // kBool, kNumber, kText: as written, quotes and folding undone; a number keeps its digits
-  bool refused = false;     // already reported in `problems`: callers say nothing more about it
-  std::string origin;       // "--set key" where a command line override made this node, else empty
-  std::vector<YamlNodePtr> items;    // kList
-  std::vector<YamlMember> members;   // kMap, in the order of the file, keys unique
+  std::string text;                 // kBool, kNumber, kText: as written, quotes and folding undone; a number keeps its digits
+  bool refused = false;             // already reported in `problems`: callers say nothing more about it
+  std::string origin;               // "--set key" where a command line override made this node, else empty
+  std::vector<YamlNodePtr> items;   // kList
+  std::vector<YamlMember> members;  // kMap, in the order of the file, keys unique
 
   const YamlMember* Find(std::string_view key) const;  // null where there is none
 };
@@ -54,8 +54,8 @@ struct YamlNode {
 std::string_view KindName(YamlNode::Kind kind);
 
 struct YamlDocument {
-  YamlNodePtr root;              // null after a syntax error
-  std::vector<Error> problems;   // with file, line, column and key path
+  YamlNodePtr root;             // null after a syntax error
+  std::vector<Error> problems;  // with file, line, column and key path
 };
 
 inline constexpr size_t kMaxYamlBytes = 1 << 20;
@@ -79,4 +79,3 @@ YamlNodePtr YamlOfJson(const nlohmann::json& value);
 nlohmann::json JsonOfYaml(const YamlNode& node);
 
 }  // namespace lorry
-

@@ -28,13 +28,16 @@ YamlNodePtr YamlOfJson(const nlohmann::json& value) {
 
 nlohmann::json JsonOfYaml(const YamlNode& node) {
   switch (node.kind) {
-    case Kind::kNull: return nullptr;
-    case Kind::kBool: return node.text == "true";
+    case Kind::kNull:
+      return nullptr;
+    case Kind::kBool:
+      return node.text == "true";
     case Kind::kNumber: {
       nlohmann::json number = nlohmann::json::parse(node.text, nullptr, /*allow_exceptions=*/false);
       return number.is_discarded() ? nlohmann::json(node.text) : number;
     }
-    case Kind::kText: return node.text;
+    case Kind::kText:
+      return node.text;
     case Kind::kList: {
       nlohmann::json list = nlohmann::json::array();
       for (const YamlNodePtr& item : node.items) list.push_back(JsonOfYaml(*item));

@@ -27,13 +27,19 @@ bool LooksLikeForeignNumber(std::string_view text) {
   if (word.empty()) return false;
   if (word == ".inf" || word == ".nan") return true;
   if (word.size() > 2 && word[0] == '0' && (word[1] == 'x' || word[1] == 'o' || word[1] == 'b')) {
-    return std::all_of(word.begin() + 2, word.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) || c == '_'; });
+    return std::all_of(word.begin() + 2, word.end(),
+                       [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) || c == '_'; });
   }
   if (!IsDigit(word[0]) && !(word[0] == '.' && word.size() > 1 && IsDigit(word[1]))) return false;
   size_t at = 0;
-  auto skip = [&] { while (at < word.size() && (IsDigit(word[at]) || word[at] == '_')) ++at; };
+  auto skip = [&] {
+    while (at < word.size() && (IsDigit(word[at]) || word[at] == '_')) ++at;
+  };
   skip();
-  if (at < word.size() && word[at] == '.') { ++at; skip(); }
+  if (at < word.size() && word[at] == '.') {
+    ++at;
+    skip();
+  }
   if (at < word.size() && word[at] == 'e') {
     ++at;
     if (at < word.size() && (word[at] == '+' || word[at] == '-')) ++at;

@@ -20,4 +20,3 @@ PlainScalar ClassifyPlainScalar(std::string_view text);
 bool IsJsonNumber(std::string_view text);
 
 }  // namespace lorry
-

@@ -35,8 +35,12 @@ Result<std::optional<RunAccount>> FindAccount(Database& db, const RunId& run) {
   LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT name, team, project, model, kind FROM ledger_run WHERE run = ?", run));
   LORRY_ASSIGN_OR_RETURN(const bool some, rows.Next());
   if (!some) return std::optional<RunAccount>();
-  return std::optional(RunAccount{.run = run, .name = rows.Text(0), .team = rows.Text(1), .project = rows.Text(2),
-                                  .model = rows.Text(3), .kind = rows.Text(4)});
+  return std::optional(RunAccount{.run = run,
+                                  .name = rows.Text(0),
+                                  .team = rows.Text(1),
+                                  .project = rows.Text(2),
+                                  .model = rows.Text(3),
+                                  .kind = rows.Text(4)});
 }
 
 // The account that the books know for this run, which is `account` where it is the first posting.
@@ -51,7 +55,8 @@ Result<RunAccount> FixAccount(Database& db, const RunAccount& account) {
 Status InsertRow(Database& db, const BookRow& row) {
   const UsageSlice& slice = row.booked.slice;
   return db.Run(
-      "INSERT INTO ledger_slice(seq, run, attempt, device, device_kind, pricing_category, class, lease_t0_ms, t0_ms, t1_ms, price_id,"
+      "INSERT INTO ledger_slice(seq, run, attempt, device, device_kind, pricing_category, class, lease_t0_ms, t0_ms, t1_ms, "
+      "price_id,"
       " quantity_e9, debit, credit, amount_e18, posted_at_ms, hash) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       row.seq, row.account.run, row.booked.attempt, slice.device, slice.device_kind, slice.pricing_category,
       UsageClassName(slice.usage_class), slice.lease_start, slice.t0, slice.t1, slice.price,
@@ -95,14 +100,22 @@ Result<std::optional<Dollars>> PostedCost(Database& db, const RunId& run, Attemp
 }
 
 constexpr const char* kSelectBooks =
-    "SELECT s.seq, s.run, r.name, r.team, r.project, r.model, r.kind, s.attempt, s.device, s.device_kind, s.pricing_category, s.class,"
-    " s.lease_t0_ms, s.t0_ms, s.t1_ms, s.price_id, p.unit_price_e9, s.quantity_e9, s.debit, s.credit, s.amount_e18, s.posted_at_ms, s.hash"
-    " FROM ledger_slice s LEFT JOIN ledger_run r ON r.run = s.run LEFT JOIN ledger_price p ON p.price_id = s.price_id ORDER BY s.seq";
+    "SELECT s.seq, s.run, r.name, r.team, r.project, r.model, r.kind, s.attempt, s.device, s.device_kind, s.pricing_category, "
+    "s.class,"
+    " s.lease_t0_ms, s.t0_ms, s.t1_ms, s.price_id, p.unit_price_e9, s.quantity_e9, s.debit, s.credit, s.amount_e18, "
+    "s.posted_at_ms, s.hash"
+    " FROM ledger_slice s LEFT JOIN ledger_run r ON r.run = s.run LEFT JOIN ledger_price p ON p.price_id = s.price_id ORDER BY "
+    "s.seq";
 
 Result<BookRow> ReadRow(const Rows& rows) {
   BookRow row;
   row.seq = rows.Integer(0);
-  row.account = {.run = RunId(rows.Text(1)), .name = rows.Text(2), .team = rows.Text(3), .project = rows.Text(4), .model = rows.Text(5), .kind = rows.Text(6)};
+  row.account = {.run = RunId(rows.Text(1)),
+                 .name = rows.Text(2),
+                 .team = rows.Text(3),
+                 .project = rows.Text(4),
+                 .model = rows.Text(5),
+                 .kind = rows.Text(6)};
   row.booked.attempt = AttemptNumber(static_cast<uint64_t>(rows.Integer(7)));
   UsageSlice& slice = row.booked.slice;
   slice.device = DeviceId(rows.Text(8));
@@ -139,17 +152,34 @@ Digest ChainHash(const Digest& previous, const nlohmann::json& row) {
 std::vector<Migration> LedgerMigrations() { return {{"ledger", 1, std::string(kLedgerSchema1)}}; }
 
 Digest PriceRowHash(const Digest& previous, const PriceRow& row) {
-  return ChainHash(previous, {row.id.value(), row.device_kind, row.category, row.unit_price.e9(), row.valid_from.millis(),
-                              row.valid_to ? nlohmann::json(row.valid_to->millis()) : nlohmann::json(), row.recorded_at.millis(), row.source});
+  return ChainHash(
+      previous, {row.id.value(), row.device_kind, row.category, row.unit_price.e9(), row.valid_from.millis(),
+                 row.valid_to ? nlohmann::json(row.valid_to->millis()) : nlohmann::json(), row.recorded_at.millis(), row.source});
 }
 
 Digest BookRowHash(const Digest& previous, const BookRow& row) {
   const RunAccount& account = row.account;
   const UsageSlice& slice = row.booked.slice;
-  return ChainHash(previous, {row.seq, account.run.str(), account.name, account.team, account.project, account.model, account.kind,
-                              row.booked.attempt.value(), slice.device.str(), slice.device_kind, slice.pricing_category,
-                              UsageClassName(slice.usage_class), slice.lease_start.millis(), slice.t0.millis(), slice.t1.millis(),
-                              slice.price.value(), ToString(slice.quantity.e9()), row.debit, row.credit, ToString(row.amount.e18()),
+  return ChainHash(previous, {row.seq,
+                              account.run.str(),
+                              account.name,
+                              account.team,
+                              account.project,
+                              account.model,
+                              account.kind,
+                              row.booked.attempt.value(),
+                              slice.device.str(),
+                              slice.device_kind,
+                              slice.pricing_category,
+                              UsageClassName(slice.usage_class),
+                              slice.lease_start.millis(),
+                              slice.t0.millis(),
+                              slice.t1.millis(),
+                              slice.price.value(),
+                              ToString(slice.quantity.e9()),
+                              row.debit,
+                              row.credit,
+                              ToString(row.amount.e18()),
                               row.posted_at.millis()});
 }
 
@@ -159,8 +189,9 @@ BookAccounts AccountsOf(const RunId& run, const UsageSlice& slice) {
 }
 
 Result<PriceBook> LoadPriceBook(Database& db) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT price_id, device_kind, pricing_category, unit_price_e9, valid_from_ms, valid_to_ms,"
-                                           " recorded_at_ms, source, hash FROM ledger_price ORDER BY price_id"));
+  LORRY_ASSIGN_OR_RETURN(Rows rows,
+                         db.Ask("SELECT price_id, device_kind, pricing_category, unit_price_e9, valid_from_ms, valid_to_ms,"
+                                " recorded_at_ms, source, hash FROM ledger_price ORDER BY price_id"));
   std::vector<PriceRow> prices;
   Digest previous;
   for (;;) {
@@ -191,16 +222,18 @@ Result<int> RecordPrices(Database& db, PriceBook* book, const std::vector<PriceR
   LORRY_ASSIGN_OR_RETURN(Digest hash, EndOfPrices(db));
   for (const PriceRow& row : added) {
     hash = PriceRowHash(hash, row);
-    LORRY_TRY(db.Run("INSERT INTO ledger_price(price_id, device_kind, pricing_category, unit_price_e9, valid_from_ms, valid_to_ms,"
-                     " recorded_at_ms, source, hash) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     row.id, row.device_kind, row.category, row.unit_price.e9(), row.valid_from, row.valid_to, row.recorded_at,
-                     row.source, hash));
+    LORRY_TRY(
+        db.Run("INSERT INTO ledger_price(price_id, device_kind, pricing_category, unit_price_e9, valid_from_ms, valid_to_ms,"
+               " recorded_at_ms, source, hash) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+               row.id, row.device_kind, row.category, row.unit_price.e9(), row.valid_from, row.valid_to, row.recorded_at,
+               row.source, hash));
   }
   *book = std::move(updated);
   return static_cast<int>(added.size());
 }
 
-Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccount& account, const AttemptUsage& usage, Instant now) {
+Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccount& account, const AttemptUsage& usage,
+                          Instant now) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> posted, PostedCost(db, usage.run, usage.attempt));
   if (posted) return *posted;
   LORRY_ASSIGN_OR_RETURN(const std::vector<UsageSlice> slices, CutIntoSlices(usage, prices, now));
@@ -210,8 +243,14 @@ Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccoun
   Dollars total;
   for (const UsageSlice& slice : slices) {
     BookAccounts accounts = AccountsOf(usage.run, slice);
-    BookRow row{.seq = ++end.seq, .account = fixed, .booked = {usage.attempt, slice}, .debit = std::move(accounts.debit),
-                .credit = std::move(accounts.credit), .amount = slice.Cost(), .posted_at = now, .hash = {}};
+    BookRow row{.seq = ++end.seq,
+                .account = fixed,
+                .booked = {usage.attempt, slice},
+                .debit = std::move(accounts.debit),
+                .credit = std::move(accounts.credit),
+                .amount = slice.Cost(),
+                .posted_at = now,
+                .hash = {}};
     end.hash = row.hash = BookRowHash(end.hash, row);
     LORRY_TRY(InsertRow(db, row));
     changes[row.debit].debit += row.amount;

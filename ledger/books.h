@@ -38,7 +38,8 @@ Result<int> RecordPrices(Database& db, PriceBook* book, const std::vector<PriceR
 // Puts all device time of one attempt on the books and returns what it cost. An attempt is posted once: posting it again
 // returns what stands there and changes nothing. A run's account is fixed by its first posting.
 // kData for impossible usage (metering.h).
-Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccount& account, const AttemptUsage& usage, Instant now);
+Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccount& account, const AttemptUsage& usage,
+                          Instant now);
 
 // What a run has cost so far.
 Result<Dollars> RunCost(Database& db, const RunId& run);
@@ -51,9 +52,9 @@ struct BookRow {
   int64_t seq = 0;  // from 1, without gaps
   RunAccount account;
   BookedSlice booked;
-  std::string debit;   // account names, see BookAccounts
+  std::string debit;  // account names, see BookAccounts
   std::string credit;
-  Dollars amount;      // as written: verification compares it with price x quantity
+  Dollars amount;  // as written: verification compares it with price x quantity
   Instant posted_at;
   Digest hash;
 };

@@ -31,13 +31,20 @@ std::vector<std::pair<std::string, std::string>> KeysOf(CostGrouping by, const R
       return {{"run", account.run.str()}, {"name", account.name}, {"project", account.project}};
     case CostGrouping::kAttempt:
       return {{"run", account.run.str()}, {"attempt", std::to_string(booked.attempt.value())}};
-    case CostGrouping::kTeam: return {{"team", account.team}};
-    case CostGrouping::kProject: return {{"project", account.project}};
-    case CostGrouping::kModel: return {{"model", account.model}};
-    case CostGrouping::kDevice: return {{"device", slice.device.str()}};
-    case CostGrouping::kDeviceKind: return {{"kind", slice.device_kind}};
-    case CostGrouping::kClass: return {{"class", std::string(UsageClassName(slice.usage_class))}};
-    case CostGrouping::kMonth: return {{"month", MonthOf(slice.t0)}};
+    case CostGrouping::kTeam:
+      return {{"team", account.team}};
+    case CostGrouping::kProject:
+      return {{"project", account.project}};
+    case CostGrouping::kModel:
+      return {{"model", account.model}};
+    case CostGrouping::kDevice:
+      return {{"device", slice.device.str()}};
+    case CostGrouping::kDeviceKind:
+      return {{"kind", slice.device_kind}};
+    case CostGrouping::kClass:
+      return {{"class", std::string(UsageClassName(slice.usage_class))}};
+    case CostGrouping::kMonth:
+      return {{"month", MonthOf(slice.t0)}};
   }
   return {};
 }
@@ -151,7 +158,8 @@ Status CheckCostQuery(const CostQuery& query) {
     }
   }
   if (query.from && query.to && *query.from >= *query.to) {
-    return MakeError(ErrorCode::kUsage, fmt::format("--from {} is not before --to {}", FormatUtc(*query.from), FormatUtc(*query.to)));
+    return MakeError(ErrorCode::kUsage,
+                     fmt::format("--from {} is not before --to {}", FormatUtc(*query.from), FormatUtc(*query.to)));
   }
   return OkStatus();
 }
@@ -225,7 +233,9 @@ std::string CostReportTable(const CostReport& report) {
   if (report.rounding_cents != 0) last_line("rounding", "", "", CentsToString(report.rounding_cents));
   last_line("total", HoursText(device_ms), ToRoundedString(report.total, 6), CentsToString(report.total_cents));
   std::string text = AlignColumns(table, names.size());
-  if (report.unpriced_ms > DeviceMillis(0)) text += fmt::format("{} device-hours have no price and count $0\n", HoursText(report.unpriced_ms));
+  if (report.unpriced_ms > DeviceMillis(0)) {
+    text += fmt::format("{} device-hours have no price and count $0\n", HoursText(report.unpriced_ms));
+  }
   return text;
 }
 

@@ -27,10 +27,10 @@ namespace lorry {
 struct RunAccount {
   RunId run;
   std::string name;
-  std::string team;     // labels.team; empty where the job has none
+  std::string team;  // labels.team; empty where the job has none
   std::string project;
-  std::string model;    // the base model's name@version; empty for a command
-  std::string kind;     // finetune, batch, command, ...
+  std::string model;  // the base model's name@version; empty for a command
+  std::string kind;   // finetune, batch, command, ...
 
   friend bool operator==(const RunAccount&, const RunAccount&) = default;
 };
@@ -49,9 +49,9 @@ Result<CostGrouping> ParseCostGrouping(std::string_view name);
 
 struct CostQuery {
   CostGrouping by = CostGrouping::kRun;
-  std::optional<RunId> run;       // only this one
-  std::optional<Instant> from;    // inclusive; a full UTC hour
-  std::optional<Instant> to;      // exclusive; a full UTC hour
+  std::optional<RunId> run;     // only this one
+  std::optional<Instant> from;  // inclusive; a full UTC hour
+  std::optional<Instant> to;    // exclusive; a full UTC hour
 };
 
 // kUsage where from or to is not a full UTC hour (slices never cross one, so those bounds are exact), or from >= to.
@@ -71,11 +71,11 @@ struct CostRow {
 
 struct CostReport {
   CostGrouping by = CostGrouping::kRun;
-  std::vector<CostRow> rows;      // by key
+  std::vector<CostRow> rows;  // by key
   Dollars total;
-  int64_t total_cents = 0;        // the exact total, rounded
-  int64_t rounding_cents = 0;     // total_cents minus the sum of the rows' cents
-  DeviceMillis unpriced_ms;        // device time for which the price book had no row; it counts $0
+  int64_t total_cents = 0;     // the exact total, rounded
+  int64_t rounding_cents = 0;  // total_cents minus the sum of the rows' cents
+  DeviceMillis unpriced_ms;    // device time for which the price book had no row; it counts $0
 };
 
 class CostReportBuilder {

@@ -18,21 +18,21 @@
 namespace lorry {
 
 struct EstimateRequest {
-  std::string device_kind;                 // as the job asks for it (base/device_kind.h)
+  std::string device_kind;  // as the job asks for it (base/device_kind.h)
   std::string pricing_category{kStandardPricing};
   int devices = 1;
-  Millis wall;                             // the model's expectation for the whole run, one device as long as the other
+  Millis wall;                               // the model's expectation for the whole run, one device as long as the other
   std::vector<double> actual_over_expected;  // of like runs, any order; times only, no money
 };
 
 struct Estimate {
   std::string device_kind;
   int devices = 1;
-  DeviceMillis p50;      // all devices together
+  DeviceMillis p50;  // all devices together
   DeviceMillis p90;
-  Dollars usd_p50;       // at today's price
+  Dollars usd_p50;  // at today's price
   Dollars usd_p90;
-  std::string basis;     // "rates" or "5 like runs": what it stands on, for people
+  std::string basis;  // "rates" or "5 like runs": what it stands on, for people
 };
 
 // kNotFound where the price book has no price for the kind now: a run without a price is refused before it starts.

@@ -23,8 +23,8 @@ Status CheckSpan(const UsageSpan& span) {
 }
 
 bool Continues(const UsageSpan& a, const UsageSpan& b) {
-  return a.t1 == b.t0 && std::tie(a.usage_class, a.device_kind, a.pricing_category) ==
-                             std::tie(b.usage_class, b.device_kind, b.pricing_category);
+  return a.t1 == b.t0 &&
+         std::tie(a.usage_class, a.device_kind, a.pricing_category) == std::tie(b.usage_class, b.device_kind, b.pricing_category);
 }
 
 // Sorts by device and time, drops empty spans and joins those of one class that touch.
@@ -41,7 +41,8 @@ Result<std::vector<UsageSpan>> Ordered(const std::vector<UsageSpan>& spans) {
   for (UsageSpan& span : sorted) {
     UsageSpan* last = joined.empty() || joined.back().device != span.device ? nullptr : &joined.back();
     if (last != nullptr && span.t0 < last->t1) {
-      return MakeError(ErrorCode::kData, fmt::format("device {} is reported twice for {}", span.device.str(), FormatUtc(span.t0)));
+      return MakeError(ErrorCode::kData,
+                       fmt::format("device {} is reported twice for {}", span.device.str(), FormatUtc(span.t0)));
     }
     if (last != nullptr && Continues(*last, span)) {
       last->t1 = span.t1;

@@ -35,12 +35,12 @@ struct UsageSlice {
   std::string device_kind;
   std::string pricing_category;
   UsageClass usage_class = UsageClass::kStartup;
-  Instant lease_start;   // where Q is counted from
-  Instant t0;            // inclusive
-  Instant t1;            // exclusive
-  PriceId price{0};      // 0: no price was known; the device time is on the books at $0 and every report says so
+  Instant lease_start;  // where Q is counted from
+  Instant t0;           // inclusive
+  Instant t1;           // exclusive
+  PriceId price{0};     // 0: no price was known; the device time is on the books at $0 and every report says so
   UnitPrice unit_price;
-  Quantity quantity;     // 10^-9 device-hours
+  Quantity quantity;  // 10^-9 device-hours
 
   Dollars Cost() const { return unit_price * quantity; }
   DeviceMillis Held() const { return DeviceMillis((t1 - t0).count()); }

@@ -76,8 +76,7 @@ Result<std::vector<PriceRow>> PriceBook::AppendNews(const std::vector<PriceRow>&
   return added;
 }
 
-const PriceRow* PriceBook::PriceAt(std::string_view device_kind, std::string_view category, Instant at,
-                                   Instant known_at) const {
+const PriceRow* PriceBook::PriceAt(std::string_view device_kind, std::string_view category, Instant at, Instant known_at) const {
   for (auto row = rows_.rbegin(); row != rows_.rend(); ++row) {
     if (row->recorded_at <= known_at && row->device_kind == device_kind && row->category == category && IsValidAt(*row, at)) {
       return &*row;

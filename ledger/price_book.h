@@ -23,14 +23,14 @@ inline constexpr std::string_view kStandardPricing = "standard";
 
 // One dated price: of one device kind in one pricing category, in 10^-9 dollars per device-hour.
 struct PriceRow {
-  PriceId id{0};                                   // given by the book, from 1
-  std::string device_kind;                         // "cpu", "H100", ...; as the worker calls its devices
-  std::string category{kStandardPricing};          // standard, spot, committed, owned
-  UnitPrice unit_price;                            // per device-hour, never negative
-  Instant valid_from;                              // inclusive
-  std::optional<Instant> valid_to;                 // exclusive; none: until further notice
-  Instant recorded_at;                             // when the book learned it
-  std::string source;                              // where it comes from, for the reader of a bill
+  PriceId id{0};                           // given by the book, from 1
+  std::string device_kind;                 // "cpu", "H100", ...; as the worker calls its devices
+  std::string category{kStandardPricing};  // standard, spot, committed, owned
+  UnitPrice unit_price;                    // per device-hour, never negative
+  Instant valid_from;                      // inclusive
+  std::optional<Instant> valid_to;         // exclusive; none: until further notice
+  Instant recorded_at;                     // when the book learned it
+  std::string source;                      // where it comes from, for the reader of a bill
 };
 
 class PriceBook {

@@ -41,8 +41,11 @@ class ItemReader {
     if (found == value_.end() && otherwise) return *otherwise;
     // A year of 10^6 years is no time stamp; the bound also keeps every sum of device time in 64 bits.
     constexpr int64_t kMost = int64_t{1} << 55;
-    const bool whole = found != value_.end() && found->is_number_integer() && !(found->is_number_unsigned() && found->get<uint64_t>() > kMost);
-    if (!whole || found->get<int64_t>() < 0) return ItemError(item_, key, fmt::format("\"{}\" is not a whole number from 0", key));
+    const bool whole =
+        found != value_.end() && found->is_number_integer() && !(found->is_number_unsigned() && found->get<uint64_t>() > kMost);
+    if (!whole || found->get<int64_t>() < 0) {
+      return ItemError(item_, key, fmt::format("\"{}\" is not a whole number from 0", key));
+    }
     return found->get<int64_t>();
   }
 
@@ -141,7 +144,8 @@ Result<std::vector<RecordedUsage>> ParseUsageFile(std::string_view text) {
   return std::move(collector).Finish();
 }
 
-Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage>& usage, const PriceBook& prices, Instant known_at) {
+Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage>& usage, const PriceBook& prices,
+                                                 Instant known_at) {
   std::vector<ReplayedAttempt> attempts;
   for (const RecordedUsage& recorded : usage) {
     auto slices = CutIntoSlices(recorded.usage, prices, known_at);

@@ -33,7 +33,8 @@ struct ReplayedAttempt {
 };
 
 // Prices every attempt with the book as known at `known_at`.
-Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage>& usage, const PriceBook& prices, Instant known_at);
+Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage>& usage, const PriceBook& prices,
+                                                 Instant known_at);
 
 // The report of replayed books.
 CostReport ReportReplayed(const std::vector<ReplayedAttempt>& attempts, const CostQuery& query);

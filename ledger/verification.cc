@@ -40,7 +40,9 @@ class BookChecker {
   void CheckBalances(std::map<std::string, Balance> standing) {
     for (const auto& [account, balance] : balances_) {
       const auto found = standing.find(account);
-      if (found == standing.end() || found->second != balance) Add(fmt::format("account {}: its balance is not the sum of its rows", account));
+      if (found == standing.end() || found->second != balance) {
+        Add(fmt::format("account {}: its balance is not the sum of its rows", account));
+      }
       if (found != standing.end()) standing.erase(found);
     }
     for (const auto& [account, balance] : standing) Add(fmt::format("account {}: it has a balance and no rows", account));
@@ -52,7 +54,8 @@ class BookChecker {
 
  private:
   void Problem(const BookRow& row, std::string_view what) {
-    Add(fmt::format("ledger row {} (run {}, attempt {}, device {}): {}", row.seq, row.account.run, row.booked.attempt, row.booked.slice.device, what));
+    Add(fmt::format("ledger row {} (run {}, attempt {}, device {}): {}", row.seq, row.account.run, row.booked.attempt,
+                    row.booked.slice.device, what));
   }
 
   void CheckTimes(const BookRow& row) {
@@ -64,7 +67,9 @@ class BookChecker {
     // Slices of one lease stand one behind the other, so the next one of the lease begins where this one ends.
     const std::string lease = fmt::format("{}/{}/{}", row.account.run, row.booked.attempt, slice.device);
     const auto [it, is_new] = lease_ends_.try_emplace(lease, slice.lease_start);
-    if (slice.t0 != slice.lease_start && (is_new || it->second != slice.t0)) Problem(row, "it does not begin where its lease was left");
+    if (slice.t0 != slice.lease_start && (is_new || it->second != slice.t0)) {
+      Problem(row, "it does not begin where its lease was left");
+    }
     it->second = slice.t1;
   }
 

@@ -21,7 +21,8 @@ void Multiply(const at::Tensor& x, const PackedMatrix& b, const at::Tensor& y) {
 
 }  // namespace
 
-AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const AdaptedLinear*> parts, Precision precision, at::Device device)
+AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const AdaptedLinear*> parts, Precision precision,
+                                     at::Device device)
     : base_(&base), precision_(precision), device_(device) {
   for (const AdaptedLinear* linear : parts) {
     Part part;
@@ -68,9 +69,10 @@ AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const 
   if (u_columns_ > 0) {
     output.u = at::empty({x.size(0), u_columns_}, x.options());
     Multiply(x, a_forward_, output.u);
-    for (const Part& part : parts_)
+    for (const Part& part : parts_) {
       joined.push_back(part.linear == nullptr ? JoinedTerm{}
                                               : JoinedTerm{output.u.narrow(1, part.u_begin, part.u_columns), &part.b_forward});
+    }
   }
   base_->ApplyInto(x, joined, residual, output.y);
   return output;

@@ -11,8 +11,9 @@
 namespace lorry {
 namespace {
 
-constexpr std::array<const char*, kLinearKinds> kPaths = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+constexpr std::array<const char*, kLinearKinds> kPaths = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                          "mlp.down_proj"};
 
 std::string ModuleName(int64_t layer, LinearKind kind) { return fmt::format("model.layers.{}.{}", layer, LinearKindPath(kind)); }
 
@@ -28,20 +29,26 @@ const char* LinearKindPath(LinearKind kind) { return kPaths[static_cast<size_t>(
 std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKind kind) {
   const int64_t queries = config.heads * config.head_dim, keys = config.kv_heads * config.head_dim;
   switch (kind) {
-    case LinearKind::kQ: return {queries, config.hidden_size};
+    case LinearKind::kQ:
+      return {queries, config.hidden_size};
     case LinearKind::kK:
-    case LinearKind::kV: return {keys, config.hidden_size};
-    case LinearKind::kO: return {config.hidden_size, queries};
+    case LinearKind::kV:
+      return {keys, config.hidden_size};
+    case LinearKind::kO:
+      return {config.hidden_size, queries};
     case LinearKind::kGate:
-    case LinearKind::kUp: return {config.intermediate_size, config.hidden_size};
-    case LinearKind::kDown: return {config.hidden_size, config.intermediate_size};
+    case LinearKind::kUp:
+      return {config.intermediate_size, config.hidden_size};
+    case LinearKind::kDown:
+      return {config.hidden_size, config.intermediate_size};
   }
   return {0, 0};
 }
 
 Result<Adapter> Adapter::Create(const ModelConfig& model, AdapterConfig config) {
-  if (config.dropout != 0.0)
+  if (config.dropout != 0.0) {
     return MakeError(ErrorCode::kUnsupported, "adapter dropout is not in this version", "set adapter.dropout to 0");
+  }
   std::vector<std::string> modules;
   for (int64_t layer = 0; layer < model.layers; ++layer)
     for (int kind = 0; kind < kLinearKinds; ++kind) modules.push_back(ModuleName(layer, static_cast<LinearKind>(kind)));
@@ -51,8 +58,9 @@ Result<Adapter> Adapter::Create(const ModelConfig& model, AdapterConfig config) 
   auto match = matches.begin();
   for (size_t i = 0; i < modules.size() && match != matches.end(); ++i) {
     if (match->module != modules[i]) continue;
-    if (match->r < 1 || match->r > 512)
+    if (match->r < 1 || match->r > 512) {
       return MakeError(ErrorCode::kSpec, fmt::format("{}: rank {} is outside 1..512", match->module, match->r));
+    }
     AdaptedLinear linear{match->module, static_cast<int64_t>(i) / kLinearKinds, static_cast<LinearKind>(i % kLinearKinds)};
     std::tie(linear.out, linear.in) = LinearKindShape(model, linear.kind);
     linear.r = match->r;
@@ -103,8 +111,9 @@ void InitAdapter(Adapter& adapter, uint64_t seed) {
   for (const AdaptedLinear& linear : adapter.linears()) {
     Random random(seed, "lora.init", {static_cast<uint64_t>(linear.layer), static_cast<uint64_t>(linear.kind)});
     const double bound = 1.0 / std::sqrt(static_cast<double>(linear.in));
-    for (int64_t i = linear.a_offset; i < linear.b_offset; ++i)
+    for (int64_t i = linear.a_offset; i < linear.b_offset; ++i) {
       values[i] = static_cast<float>((2.0 * random.Uniform01() - 1.0) * bound);
+    }
     std::fill_n(values + linear.b_offset, linear.out * linear.r, 0.0f);
   }
 }

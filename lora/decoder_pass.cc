@@ -24,7 +24,11 @@ at::Tensor FromVector(const std::vector<int32_t>& values) {
 }  // namespace
 
 DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch)
-    : base_(base), config_(base.config()), layers_(layers), batch_(batch), positions_(Positions(batch, base.device())),
+    : base_(base),
+      config_(base.config()),
+      layers_(layers),
+      batch_(batch),
+      positions_(Positions(batch, base.device())),
       predicting_(FromVector(batch.PredictingPositions()).to(base.device(), at::kLong)) {}
 
 void DecoderPass::Forward(bool keep) {
@@ -64,13 +68,15 @@ int64_t DecoderPass::Window(size_t layer) const { return config_.window.empty() 
 
 DecoderPass::Heads DecoderPass::Split(const at::Tensor& qkv) const {
   const int64_t d = config_.head_dim, queries = config_.heads * d, keys = config_.kv_heads * d, rows = qkv.size(0);
-  return {qkv.narrow(1, 0, queries).view({rows, config_.heads, d}), qkv.narrow(1, queries, keys).view({rows, config_.kv_heads, d}),
+  return {qkv.narrow(1, 0, queries).view({rows, config_.heads, d}),
+          qkv.narrow(1, queries, keys).view({rows, config_.kv_heads, d}),
           qkv.narrow(1, queries + keys, keys).view({rows, config_.kv_heads, d})};
 }
 
 void DecoderPass::Rope(const at::Tensor& qkv, RopeDirection direction) const {
   const int64_t d = config_.head_dim, turned = config_.heads + config_.kv_heads;
-  ApplyRope(qkv.narrow(1, 0, turned * d).view({qkv.size(0), turned, d}), positions_, base_.rope_cos(), base_.rope_sin(), direction);
+  ApplyRope(qkv.narrow(1, 0, turned * d).view({qkv.size(0), turned, d}), positions_, base_.rope_cos(), base_.rope_sin(),
+            direction);
 }
 
 at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& tape) const {
@@ -80,8 +86,9 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
   auto qkv = layer.qkv.Forward(RmsNorm(x, weights.attention_norm_M, config_.rms_norm_eps), {});
   Rope(qkv.y, RopeDirection::kForward);
   const Heads heads = Split(qkv.y);
-  tape.attended = CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
-                      .view({x.size(0), -1});
+  tape.attended =
+      CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
+          .view({x.size(0), -1});
   tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u);
   auto o = layer.o.Forward(tape.attended, x);
   tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u);
@@ -116,9 +123,10 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   const at::Tensor d_qkv = at::empty_like(tape.qkv);
   const Heads heads = Split(tape.qkv), d_heads = Split(d_qkv);
   AttentionGradients gradients{d_heads.q, d_heads.k, d_heads.v};
-  CausalAttentionBackward({o.dx.view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view({rows, config_.heads, config_.head_dim}),
-                           tape.log_sum_exp, batch_.document_starts, Window(index)},
-                          gradients);
+  CausalAttentionBackward(
+      {o.dx.view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view({rows, config_.heads, config_.head_dim}),
+       tape.log_sum_exp, batch_.document_starts, Window(index)},
+      gradients);
   Rope(d_qkv, RopeDirection::kBackward);
   const bool first = index == 0;  // nothing before it is trained
   const auto qkv = layer.qkv.BackwardInput(d_qkv, !first);

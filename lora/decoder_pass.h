@@ -41,8 +41,8 @@ class DecoderPass {
 
  private:
   struct Tape {
-    at::Tensor x, x_middle;          // residual stream before attention, before the MLP: [T, M]
-    at::Tensor qkv;                  // after rotary positions
+    at::Tensor x, x_middle;  // residual stream before attention, before the MLP: [T, M]
+    at::Tensor qkv;          // after rotary positions
     at::Tensor attended, log_sum_exp;
     at::Tensor gate_up;
     at::Tensor u_qkv, u_o, u_gate_up, u_down;

@@ -15,8 +15,7 @@ AdaptedLayer MakeLayer(const DecoderWeights& base, const Adapter& adapter, int64
     return AdaptedProjection(linear, std::move(parts), base.precision(), base.device());
   };
   return {project(weights.qkv, {find(LinearKind::kQ), find(LinearKind::kK), find(LinearKind::kV)}),
-          project(weights.o, {find(LinearKind::kO)}),
-          project(weights.gate_up, {find(LinearKind::kGate), find(LinearKind::kUp)}),
+          project(weights.o, {find(LinearKind::kO)}), project(weights.gate_up, {find(LinearKind::kGate), find(LinearKind::kUp)}),
           project(weights.down, {find(LinearKind::kDown)})};
 }
 
@@ -61,14 +60,15 @@ Result<std::unique_ptr<LoraModel>> LoraModel::Create(std::shared_ptr<const Decod
   const ModelConfig& config = base->config();
   for (const AdaptedLinear& linear : adapter.linears()) {
     if (linear.layer < config.layers && LinearKindShape(config, linear.kind) == std::pair{linear.out, linear.in}) continue;
-    return MakeError(ErrorCode::kSpec, fmt::format("the adapter's {} is [{}, {}], which this model has not", linear.module, linear.out,
-                                                   linear.in),
+    return MakeError(ErrorCode::kSpec,
+                     fmt::format("the adapter's {} is [{}, {}], which this model has not", linear.module, linear.out, linear.in),
                      "was it trained on another base model?");
   }
   return Guarded([&]() -> Result<std::unique_ptr<LoraModel>> {
     auto state = std::make_unique<State>(State{std::move(base), std::move(adapter), {}});
-    for (int64_t layer = 0; layer < config.layers; ++layer)
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
       state->layers.push_back(MakeLayer(*state->base, state->adapter, layer));
+    }
     std::unique_ptr<LoraModel> model(new LoraModel(std::move(state)));
     model->AdapterChanged();
     return model;

@@ -26,8 +26,8 @@
 namespace lorry {
 
 struct LossSum {
-  double loss = 0.0;           // sum of -log p(target) in nats over the targets, not divided
-  int64_t target_tokens = 0;   // == PackedBatch::LossTokens()
+  double loss = 0.0;          // sum of -log p(target) in nats over the targets, not divided
+  int64_t target_tokens = 0;  // == PackedBatch::LossTokens()
 };
 
 class LoraModel {

@@ -32,26 +32,44 @@ Error InFile(ErrorCode code, const std::string& file, const std::string& key, st
 }
 
 bool IsUnset(const json& value) {
-  return value.is_null() || (value.is_boolean() && !value.get<bool>()) || ((value.is_object() || value.is_array()) && value.empty());
+  return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
+         ((value.is_object() || value.is_array()) && value.empty());
 }
 
 // Settings that change the result and are not in this version: refused unless unset.
-constexpr std::array kRefused = {"use_dora", "modules_to_save", "lora_bias", "layer_replication", "target_parameters", "fan_in_fan_out",
-                                 "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config",
-                                 "velora_config", "kasa_config", "monteclora_config"};
+constexpr std::array kRefused = {"use_dora",
+                                 "modules_to_save",
+                                 "lora_bias",
+                                 "layer_replication",
+                                 "target_parameters",
+                                 "fan_in_fan_out",
+                                 "trainable_token_indices",
+                                 "alora_invocation_tokens",
+                                 "use_qalora",
+                                 "use_bdlora",
+                                 "arrow_config",
+                                 "velora_config",
+                                 "kasa_config",
+                                 "monteclora_config"};
 
 Status RefuseWhatIsNotBuilt(const json& config, const std::string& file) {
   const std::string kind = config.value("peft_type", json()).is_string() ? config["peft_type"].get<std::string>() : "";
-  if (kind != "LORA") return InFile(ErrorCode::kUnsupported, file, "peft_type", fmt::format("\"{}\" is not in this version", kind), "LORA is");
+  if (kind != "LORA") {
+    return InFile(ErrorCode::kUnsupported, file, "peft_type", fmt::format("\"{}\" is not in this version", kind), "LORA is");
+  }
   for (const char* key : kRefused)
-    if (config.contains(key) && !IsUnset(config[key])) return InFile(ErrorCode::kUnsupported, file, key, "is not in this version");
+    if (config.contains(key) && !IsUnset(config[key])) {
+      return InFile(ErrorCode::kUnsupported, file, key, "is not in this version");
+    }
   const json bias = config.value("bias", json("none"));
   if (bias != "none") return InFile(ErrorCode::kUnsupported, file, "bias", "trained biases are not in this version");
   const json init = config.value("init_lora_weights", json(true));
   // These change the base's weights when PEFT loads them.
-  if (init.is_string() && init != "gaussian" && init != "eva" && init != "orthogonal")
+  if (init.is_string() && init != "gaussian" && init != "eva" && init != "orthogonal") {
     return InFile(ErrorCode::kUnsupported, file, "init_lora_weights",
-                  fmt::format("\"{}\" is not in this version", init.get<std::string>()), "convert it to plain LoRA with PEFT when saving");
+                  fmt::format("\"{}\" is not in this version", init.get<std::string>()),
+                  "convert it to plain LoRA with PEFT when saving");
+  }
   return OkStatus();
 }
 
@@ -76,12 +94,16 @@ Status ReadNames(const json& config, const std::string& file, const char* key, s
 
 // Of overlapping patterns the first counts, so their order in the file matters.
 template <class T>
-Status ReadPattern(const nlohmann::ordered_json& config, const std::string& file, const char* key, std::vector<std::pair<std::string, T>>& pattern) {
+Status ReadPattern(const nlohmann::ordered_json& config, const std::string& file, const char* key,
+                   std::vector<std::pair<std::string, T>>& pattern) {
   if (!config.contains(key) || config[key].is_null()) return OkStatus();
   if (!config[key].is_object()) return InFile(ErrorCode::kData, file, key, "is not an object of name and number");
   for (const auto& [name, value] : config[key].items()) {
     const bool fits = std::is_floating_point_v<T> ? value.is_number() : value.is_number_integer();
-    if (!fits) return InFile(ErrorCode::kData, file, key, fmt::format("\"{}\" is not a {}", name, std::is_floating_point_v<T> ? "number" : "whole number"));
+    if (!fits) {
+      return InFile(ErrorCode::kData, file, key,
+                    fmt::format("\"{}\" is not a {}", name, std::is_floating_point_v<T> ? "number" : "whole number"));
+    }
     pattern.emplace_back(name, value.template get<T>());
   }
   return OkStatus();
@@ -95,13 +117,16 @@ Result<double> ReadNumber(const json& config, const std::string& file, const cha
 
 Status ReadLayers(const json& config, const std::string& file, std::vector<int64_t>& layers) {
   const json pattern = config.value("layers_pattern", json());
-  if (!IsUnset(pattern) && pattern != "layers" && pattern != "")
+  if (!IsUnset(pattern) && pattern != "layers" && pattern != "") {
     return InFile(ErrorCode::kUnsupported, file, "layers_pattern", "is not in this version");
+  }
   const json value = config.value("layers_to_transform", json());
   if (value.is_null()) return OkStatus();
   const json list = value.is_array() ? value : json::array({value});
   for (const json& layer : list) {
-    if (!layer.is_number_integer()) return InFile(ErrorCode::kData, file, "layers_to_transform", "is not a list of layer numbers");
+    if (!layer.is_number_integer()) {
+      return InFile(ErrorCode::kData, file, "layers_to_transform", "is not a list of layer numbers");
+    }
     layers.push_back(layer.get<int64_t>());
   }
   return OkStatus();
@@ -130,12 +155,15 @@ Result<AdapterConfig> ParseConfig(const json& config, const nlohmann::ordered_js
 
 Status CopyTensor(const SafetensorsFile& file, const std::string& path, const Adapter::Slot& slot, float* values) {
   const TensorView* stored = file.Find(slot.name);
-  if (stored == nullptr)
-    return InFile(ErrorCode::kData, path, slot.name, "is missing", "was the adapter trained on another base model, or cut short?");
-  if (stored->shape != std::vector<int64_t>{slot.rows, slot.columns})
+  if (stored == nullptr) {
+    return InFile(ErrorCode::kData, path, slot.name, "is missing",
+                  "was the adapter trained on another base model, or cut short?");
+  }
+  if (stored->shape != std::vector<int64_t>{slot.rows, slot.columns}) {
     return InFile(ErrorCode::kData, path, slot.name,
                   fmt::format("has shape [{}], expected [{}, {}]", fmt::join(stored->shape, ", "), slot.rows, slot.columns),
                   "was the adapter trained on another base model?");
+  }
   return ToFloat(stored->dtype, stored->bytes, {values + slot.offset, static_cast<size_t>(slot.rows * slot.columns)});
 }
 
@@ -156,7 +184,9 @@ json TargetsAsWritten(const Adapter& adapter) {
   const AdapterConfig& config = adapter.config();
   std::string lower = config.target_modules[0];
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (config.target_modules.size() > 1 || lower != "all-linear") return NamesAsWritten(config.target_modules, config.targets_are_regex);
+  if (config.target_modules.size() > 1 || lower != "all-linear") {
+    return NamesAsWritten(config.target_modules, config.targets_are_regex);
+  }
   std::set<std::string> names;
   for (const AdaptedLinear& linear : adapter.linears()) names.insert(linear.module.substr(linear.module.rfind('.') + 1));
   return json(names);
@@ -165,10 +195,14 @@ json TargetsAsWritten(const Adapter& adapter) {
 // The keys that all versions of PEFT since 0.6 read; each run writes the same bytes.
 json ConfigAsWritten(const Adapter& adapter) {
   const AdapterConfig& config = adapter.config();
-  json out = {{"auto_mapping", nullptr}, {"bias", "none"}, {"fan_in_fan_out", false}, {"inference_mode", true},
-              {"init_lora_weights", true}, {"layer_replication", nullptr}, {"layers_pattern", nullptr}, {"loftq_config", json::object()},
-              {"megatron_config", nullptr}, {"megatron_core", "megatron.core"}, {"modules_to_save", nullptr}, {"peft_type", "LORA"},
-              {"revision", nullptr}, {"task_type", "CAUSAL_LM"}, {"use_dora", false}};
+  json out = {{"auto_mapping", nullptr},    {"bias", "none"},
+              {"fan_in_fan_out", false},    {"inference_mode", true},
+              {"init_lora_weights", true},  {"layer_replication", nullptr},
+              {"layers_pattern", nullptr},  {"loftq_config", json::object()},
+              {"megatron_config", nullptr}, {"megatron_core", "megatron.core"},
+              {"modules_to_save", nullptr}, {"peft_type", "LORA"},
+              {"revision", nullptr},        {"task_type", "CAUSAL_LM"},
+              {"use_dora", false}};
   out["base_model_name_or_path"] = config.base_model_name_or_path.empty() ? json() : json(config.base_model_name_or_path);
   out["exclude_modules"] = NamesAsWritten(config.exclude_modules, config.excludes_are_regex);
   out["layers_to_transform"] = config.layers_to_transform.empty() ? json() : json(config.layers_to_transform);
@@ -210,9 +244,10 @@ Result<Adapter> ReadPeftAdapter(const std::filesystem::path& directory, const Mo
     expected.insert(slot.name);
   }
   for (const TensorView& stored : file.tensors())
-    if (!expected.contains(stored.name))
+    if (!expected.contains(stored.name)) {
       return InFile(ErrorCode::kData, path, stored.name, "belongs to no adapted layer of this model",
                     "was the adapter trained on another base model?");
+    }
   return adapter;
 }
 

@@ -37,7 +37,8 @@ class Pattern {
   bool Match(const std::string& subject, uint32_t options) const {
     const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
         pcre2_match_data_create_from_pattern(code_.get(), nullptr), pcre2_match_data_free);
-    return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, options, data.get(), nullptr) > 0;
+    return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, options, data.get(),
+                       nullptr) > 0;
   }
   struct Free {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -46,7 +47,8 @@ class Pattern {
 };
 
 bool IsNameOrSuffix(const std::string& module, const std::string& name) {
-  return module == name || (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
+  return module == name ||
+         (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
 }
 
 bool IsAllLinear(const AdapterConfig& config) {
@@ -61,7 +63,8 @@ int64_t LayerOf(const std::string& module) {
   size_t begin = 0, names = 0;
   for (size_t dot = module.find('.'); dot != std::string::npos; dot = module.find('.', begin)) {
     const std::string_view part(module.data() + begin, dot - begin);
-    const bool number = !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+    const bool number =
+        !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
     if (number && names >= 2) return std::stoll(std::string(part.substr(0, 9)));
     begin = dot + 1;
     ++names;
@@ -104,9 +107,10 @@ Result<T> FirstFitting(const std::vector<std::pair<std::string, T>>& patterns, c
 Error NothingMatches(const AdapterConfig& config, const std::vector<std::string>& modules) {
   std::set<std::string> last_names;
   for (const std::string& module : modules) last_names.insert(module.substr(module.rfind('.') + 1));
-  Error error = MakeError(ErrorCode::kSpec, fmt::format("target_modules [{}] matches no linear layer of the model",
-                                                        fmt::join(config.target_modules, ", ")),
-                          fmt::format("its linear layers are called {}; or say all-linear", fmt::join(last_names, ", ")));
+  Error error =
+      MakeError(ErrorCode::kSpec,
+                fmt::format("target_modules [{}] matches no linear layer of the model", fmt::join(config.target_modules, ", ")),
+                fmt::format("its linear layers are called {}; or say all-linear", fmt::join(last_names, ", ")));
   error.key = "adapter.target_modules";
   return error;
 }
@@ -118,8 +122,9 @@ Result<std::vector<TargetMatch>> MatchTargets(const AdapterConfig& config, const
   LORRY_ASSIGN_OR_RETURN(const NameSet targets, NameSet::Make(config.target_modules, config.targets_are_regex));
   LORRY_ASSIGN_OR_RETURN(const NameSet excluded, NameSet::Make(config.exclude_modules, config.excludes_are_regex));
   for (const char* outside : {"lm_head", "model.embed_tokens"}) {
-    if (!all && targets.Has(outside) && !excluded.Has(outside))
+    if (!all && targets.Has(outside) && !excluded.Has(outside)) {
       return MakeError(ErrorCode::kUnsupported, fmt::format("an adapter on {} is not in this version", outside));
+    }
   }
   const auto& layers = config.layers_to_transform;
   std::vector<TargetMatch> matches;

@@ -61,7 +61,9 @@ Result<size_t> ReadAt(int fd, std::string* buffer, uint64_t offset, const std::s
   return have;
 }
 
-Error Missing(const Digest& digest) { return MakeError(ErrorCode::kNotFound, fmt::format("blob {} is not in the store", digest.hex())); }
+Error Missing(const Digest& digest) {
+  return MakeError(ErrorCode::kNotFound, fmt::format("blob {} is not in the store", digest.hex()));
+}
 
 // A file without a name in `folder`, or with a temporary one where the file system cannot do that.
 struct NewFile {
@@ -161,7 +163,9 @@ Result<StoredBlob> BlobStore::PutFile(const std::filesystem::path& path) const {
   const Descriptor source(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!source.ok()) return ErrnoError("cannot open", path.string());
   struct stat status {};
-  if (fstat(source.get(), &status) != 0 || !S_ISREG(status.st_mode)) return MakeError(ErrorCode::kData, fmt::format("{} is not a file", path.string()));
+  if (fstat(source.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return MakeError(ErrorCode::kData, fmt::format("{} is not a file", path.string()));
+  }
   LORRY_TRY(MakeDirectories(root_ + "/uploads"));
   LORRY_ASSIGN_OR_RETURN(const NewFile file, CreateUnnamed(root_ + "/uploads"));
   const Descriptor descriptor(file.fd);
@@ -187,7 +191,8 @@ Result<UploadState> BlobStore::PutPiece(const Digest& digest, uint64_t size, uin
   if (offset != have && !bytes.empty()) return UploadState{have, false};
   if (have > size || bytes.size() > size - have) {
     unlink(upload.c_str());
-    return MakeError(ErrorCode::kData, fmt::format("blob {} was announced with {} bytes and has more", digest.hex(), size), "send it again");
+    return MakeError(ErrorCode::kData, fmt::format("blob {} was announced with {} bytes and has more", digest.hex(), size),
+                     "send it again");
   }
   const Status written = WriteAll(file.get(), bytes, upload);
   if (!written.ok()) {
@@ -202,7 +207,8 @@ Result<UploadState> BlobStore::FinishUpload(const Digest& digest, const std::str
   LORRY_ASSIGN_OR_RETURN(const Digest found, Sha256OfFile(upload));
   if (found != digest) {
     unlink(upload.c_str());
-    return MakeError(ErrorCode::kData, fmt::format("what came for blob {} has the digest {}", digest.hex(), found.hex()), "send it again");
+    return MakeError(ErrorCode::kData, fmt::format("what came for blob {} has the digest {}", digest.hex(), found.hex()),
+                     "send it again");
   }
   const Descriptor file(open(upload.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.ok()) return ErrnoError("cannot open", upload);
@@ -232,13 +238,16 @@ Status BlobStore::Verify(const Digest& digest) const {
   if (!Has(digest)) return Missing(digest);
   LORRY_ASSIGN_OR_RETURN(const Digest found, Sha256OfFile(PathOf(digest)));
   if (found == digest) return OkStatus();
-  return MakeError(ErrorCode::kData, fmt::format("blob {} is damaged: its bytes have the digest {}", digest.hex(), found.hex()), "bring it back from a backup");
+  return MakeError(ErrorCode::kData, fmt::format("blob {} is damaged: its bytes have the digest {}", digest.hex(), found.hex()),
+                   "bring it back from a backup");
 }
 
 Status BlobStore::Materialize(const std::vector<BlobEntry>& files, const std::filesystem::path& dir) const {
   LORRY_TRY(MakeDirectories(dir.string()));
   for (const BlobEntry& file : files) {
-    if (!IsSafePath(file.path)) return MakeError(ErrorCode::kData, fmt::format("\"{}\" is no name for a file", EscapeControl(file.path)));
+    if (!IsSafePath(file.path)) {
+      return MakeError(ErrorCode::kData, fmt::format("\"{}\" is no name for a file", EscapeControl(file.path)));
+    }
     if (!Has(file.digest)) return Missing(file.digest);
     const std::filesystem::path target = dir / file.path;
     LORRY_TRY(MakeDirectories(target.parent_path().string()));

@@ -29,7 +29,9 @@ Json DirectoryJson(const Manifest& manifest, const std::string& path) {
 std::set<std::string> DirectoriesOf(const Manifest& manifest) {
   std::set<std::string> directories;
   for (const ManifestFile& file : manifest.files) {
-    for (size_t slash = file.path.find('/'); slash != std::string::npos; slash = file.path.find('/', slash + 1)) directories.insert(file.path.substr(0, slash));
+    for (size_t slash = file.path.find('/'); slash != std::string::npos; slash = file.path.find('/', slash + 1)) {
+      directories.insert(file.path.substr(0, slash));
+    }
   }
   return directories;
 }

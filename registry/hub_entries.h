@@ -22,6 +22,7 @@ nlohmann::json TreeJson(const Manifest& manifest, std::string_view folder, bool 
 nlohmann::json PathsInfoJson(const VersionEntry& version, const std::vector<std::string>& paths, bool expand);
 
 // The answer of model_info.
-nlohmann::json ModelInfoJson(const VersionEntry& version, const std::string& id, bool is_private, Instant newest, bool with_blobs);
+nlohmann::json ModelInfoJson(const VersionEntry& version, const std::string& id, bool is_private, Instant newest,
+                             bool with_blobs);
 
 }  // namespace lorry

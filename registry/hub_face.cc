@@ -32,7 +32,8 @@ HubResponse Fault(int status, const char* code, const std::string& message) {
 }
 
 HubResponse FaultOf(const Error& error, const char* code) {
-  return error.code == ErrorCode::kNotFound || error.code == ErrorCode::kUsage ? Fault(404, code, error.Format()) : Fault(500, "", error.Format());
+  return error.code == ErrorCode::kNotFound || error.code == ErrorCode::kUsage ? Fault(404, code, error.Format())
+                                                                               : Fault(500, "", error.Format());
 }
 
 std::string QueryValue(const HubRequest& request, std::string_view key) {
@@ -47,7 +48,7 @@ bool IsTrue(const std::string& text) { return text == "true" || text == "True" |
 // The repository of a request: the name, and the one version that it can show where the name is pinned.
 struct Repository {
   NameEntry entry;
-  std::string id;       // as the client spells it
+  std::string id;                // as the client spells it
   std::string default_revision;  // "main", or the pinned version
   bool pinned = false;
 };
@@ -63,7 +64,9 @@ Result<Repository> OpenRepository(Database& db, const HubRequest& request, const
     repository.default_revision = VersionText(pinned->version);
   }
   LORRY_ASSIGN_OR_RETURN(repository.entry, FindName(db, name));
-  if (repository.entry.is_private && !request.may_read_private) return MakeError(ErrorCode::kNotAllowed, fmt::format("registry: {} not found", id));
+  if (repository.entry.is_private && !request.may_read_private) {
+    return MakeError(ErrorCode::kNotAllowed, fmt::format("registry: {} not found", id));
+  }
   if (repository.pinned) {
     const Result<VersionEntry> version = FindVersion(db, name, repository.default_revision);
     if (!version.ok()) return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} not found", id));
@@ -75,7 +78,8 @@ Result<Repository> OpenRepository(Database& db, const HubRequest& request, const
 Result<VersionEntry> OpenRevision(Database& db, const Repository& repository, const std::string& revision) {
   if (!repository.pinned) return FindVersion(db, repository.entry.name, revision);
   LORRY_ASSIGN_OR_RETURN(VersionEntry version, FindVersion(db, repository.entry.name, repository.default_revision));
-  const bool own = revision.empty() || revision == "main" || revision == "HEAD" || revision == repository.default_revision || revision == CommitOf(version.digest);
+  const bool own = revision.empty() || revision == "main" || revision == "HEAD" || revision == repository.default_revision ||
+                   revision == CommitOf(version.digest);
   if (own) return version;
   return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} has no revision {}", repository.id, EscapeControl(revision)));
 }
@@ -85,7 +89,8 @@ HubResponse AnswerInfo(Database& db, const HubRequest& request, const Repository
   const Result<std::vector<VersionEntry>> versions = ListVersions(db, repository.entry.name);
   if (!versions.ok()) return FaultOf(versions.error(), "");
   if (!repository.pinned) newest = std::max(newest, versions->back().manifest.created);
-  return JsonAnswer(ModelInfoJson(version, repository.id, repository.entry.is_private, newest, IsTrue(QueryValue(request, "blobs"))));
+  return JsonAnswer(
+      ModelInfoJson(version, repository.id, repository.entry.is_private, newest, IsTrue(QueryValue(request, "blobs"))));
 }
 
 HubResponse AnswerRefs(Database& db, const Repository& repository, const VersionEntry& main) {
@@ -133,7 +138,8 @@ std::vector<std::pair<std::string, std::string>> FormPairs(const std::string& bo
     std::replace(part.begin(), part.end(), '+', ' ');
     const size_t equals = part.find('=');
     const std::optional<std::string> key = PercentDecode(std::string_view(part).substr(0, equals));
-    const std::optional<std::string> value = PercentDecode(equals == std::string::npos ? "" : std::string_view(part).substr(equals + 1));
+    const std::optional<std::string> value =
+        PercentDecode(equals == std::string::npos ? "" : std::string_view(part).substr(equals + 1));
     if (key && value) pairs.emplace_back(*key, *value);
   }
   return pairs;
@@ -173,7 +179,8 @@ std::optional<ByteRange> ParseRange(std::string_view header, uint64_t size) {
   const auto number = [](std::string_view text) -> std::optional<uint64_t> {
     uint64_t value = 0;
     const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return failed == std::errc() && end == text.data() + text.size() && !text.empty() ? std::optional<uint64_t>(value) : std::nullopt;
+    return failed == std::errc() && end == text.data() + text.size() && !text.empty() ? std::optional<uint64_t>(value)
+                                                                                      : std::nullopt;
   };
   const std::string_view first_text = header.substr(0, dash), last_text = header.substr(dash + 1);
   const std::optional<uint64_t> first = number(first_text), last = number(last_text);
@@ -190,11 +197,12 @@ HubResponse AnswerFile(const BlobStore& blobs, const HubRequest& request, const 
   if (file == nullptr) return NoEntry(version, path);
   HubResponse response;
   const bool json = path.ends_with(".json");
-  response.headers = {{"Content-Type", json ? "application/json; charset=utf-8" : "application/octet-stream"},
-                      {"ETag", fmt::format("\"{}\"", file->large ? file->digest.hex() : file->git_oid)},
-                      {"X-Repo-Commit", CommitOf(version.digest)},
-                      {"Accept-Ranges", "bytes"},
-                      {"Content-Disposition", fmt::format("inline; filename*=UTF-8''{}", PercentEncode(path.substr(path.rfind('/') + 1)))}};
+  response.headers = {
+      {"Content-Type", json ? "application/json; charset=utf-8" : "application/octet-stream"},
+      {"ETag", fmt::format("\"{}\"", file->large ? file->digest.hex() : file->git_oid)},
+      {"X-Repo-Commit", CommitOf(version.digest)},
+      {"Accept-Ranges", "bytes"},
+      {"Content-Disposition", fmt::format("inline; filename*=UTF-8''{}", PercentEncode(path.substr(path.rfind('/') + 1)))}};
   response.file = FileStretch{blobs.PathOf(file->digest), 0, file->size};
   const std::optional<ByteRange> range = ParseRange(request.range, file->size);
   if (!range) return response;
@@ -230,7 +238,10 @@ HubResponse AnswerList(Database& db, const HubRequest& request) {
 
 HubResponse AnswerWhoAmI(const HubRequest& request) {
   if (!request.user) return Fault(401, "", "no valid token was sent");
-  return JsonAnswer({{"type", "user"}, {"name", *request.user}, {"fullname", *request.user}, {"orgs", Json::array()},
+  return JsonAnswer({{"type", "user"},
+                     {"name", *request.user},
+                     {"fullname", *request.user},
+                     {"orgs", Json::array()},
                      {"auth", {{"type", "access_token"}, {"accessToken", {{"displayName", *request.user}, {"role", "read"}}}}}});
 }
 
@@ -254,11 +265,16 @@ HubResponse AnswerHub(Database& db, const BlobStore& blobs, const HubRequest& re
   const Result<VersionEntry> version = OpenRevision(db, *repository, route->revision);
   if (!version.ok()) return FaultOf(version.error(), "RevisionNotFound");
   switch (route->question) {
-    case HubQuestion::kTree: return AnswerTree(request, *version, route->path);
-    case HubQuestion::kPathsInfo: return AnswerPathsInfo(request, *version);
-    case HubQuestion::kRefs: return AnswerRefs(db, *repository, *version);
-    case HubQuestion::kFile: return AnswerFile(blobs, request, *version, route->path);
-    default: return AnswerInfo(db, request, *repository, *version);
+    case HubQuestion::kTree:
+      return AnswerTree(request, *version, route->path);
+    case HubQuestion::kPathsInfo:
+      return AnswerPathsInfo(request, *version);
+    case HubQuestion::kRefs:
+      return AnswerRefs(db, *repository, *version);
+    case HubQuestion::kFile:
+      return AnswerFile(blobs, request, *version, route->path);
+    default:
+      return AnswerInfo(db, request, *repository, *version);
   }
 }
 

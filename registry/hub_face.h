@@ -19,13 +19,13 @@
 namespace lorry {
 
 struct HubRequest {
-  std::string method = "GET";  // GET, HEAD or POST
-  std::string path;            // as it came, percent-encoded, without the query
+  std::string method = "GET";                              // GET, HEAD or POST
+  std::string path;                                        // as it came, percent-encoded, without the query
   std::vector<std::pair<std::string, std::string>> query;  // decoded
-  std::string range;           // the Range header; empty where there was none
-  std::string content_type;    // of the body
+  std::string range;                                       // the Range header; empty where there was none
+  std::string content_type;                                // of the body
   std::string body;
-  bool may_read_private = true;   // the token sent, or loopback without tokens, allows it
+  bool may_read_private = true;     // the token sent, or loopback without tokens, allows it
   std::optional<std::string> user;  // whose token it is
 };
 

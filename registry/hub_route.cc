@@ -34,7 +34,9 @@ std::optional<std::vector<std::string>> Segments(std::string_view path) {
 }
 
 std::string JoinFrom(const std::vector<std::string>& segments, size_t first) {
-  return first >= segments.size() ? "" : fmt::format("{}", fmt::join(segments.begin() + static_cast<std::ptrdiff_t>(first), segments.end(), "/"));
+  return first >= segments.size()
+             ? ""
+             : fmt::format("{}", fmt::join(segments.begin() + static_cast<std::ptrdiff_t>(first), segments.end(), "/"));
 }
 
 // /api/models/REPOSITORY and what follows it.

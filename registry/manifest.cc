@@ -18,14 +18,16 @@ constexpr int kSchema = 1;
 constexpr std::array<std::string_view, 4> kLargeEndings = {".safetensors", ".gguf", ".h5", ".npz"};
 constexpr uint64_t kLargeBytes = 1 << 20;
 
-Json LinkJson(const VersionLink& link) {
-  return {{"name", link.name}, {"version", link.version}, {"digest", link.digest.hex()}};
-}
+Json LinkJson(const VersionLink& link) { return {{"name", link.name}, {"version", link.version}, {"digest", link.digest.hex()}}; }
 
 Json FilesJson(const std::vector<ManifestFile>& files) {
   Json list = Json::array();
   for (const ManifestFile& file : files) {
-    list.push_back({{"path", file.path}, {"sha256", file.digest.hex()}, {"size", file.size}, {"git_oid", file.git_oid}, {"large", file.large}});
+    list.push_back({{"path", file.path},
+                    {"sha256", file.digest.hex()},
+                    {"size", file.size},
+                    {"git_oid", file.git_oid},
+                    {"large", file.large}});
   }
   return list;
 }
@@ -33,8 +35,8 @@ Json FilesJson(const std::vector<ManifestFile>& files) {
 Json OriginJson(const Origin& origin) {
   Json inputs = Json::object();
   for (const auto& [name, digest] : origin.inputs) inputs[name] = digest.hex();
-  return {{"run", origin.run.str()}, {"source", origin.source}, {"inputs", inputs}, {"job", origin.job_json},
-          {"facts", origin.facts_json},  {"cost_usd", origin.cost_usd}, {"creator", origin.creator}};
+  return {{"run", origin.run.str()},    {"source", origin.source},     {"inputs", inputs},         {"job", origin.job_json},
+          {"facts", origin.facts_json}, {"cost_usd", origin.cost_usd}, {"creator", origin.creator}};
 }
 
 Digest DigestAt(const Json& json, const char* key) {
@@ -43,7 +45,9 @@ Digest DigestAt(const Json& json, const char* key) {
   return *digest;
 }
 
-VersionLink LinkOf(const Json& json) { return {json.at("name").get<std::string>(), json.at("version").get<int64_t>(), DigestAt(json, "digest")}; }
+VersionLink LinkOf(const Json& json) {
+  return {json.at("name").get<std::string>(), json.at("version").get<int64_t>(), DigestAt(json, "digest")};
+}
 
 Manifest ManifestOf(const Json& json) {
   Manifest manifest;
@@ -60,13 +64,16 @@ Manifest ManifestOf(const Json& json) {
   for (const Json& parent : json.at("parents")) manifest.parents.push_back(LinkOf(parent));
   if (json.contains("adapter")) {
     const Json& facts = json.at("adapter");
-    manifest.adapter = AdapterFacts{facts.at("peft_type").get<std::string>(), facts.at("r").get<int64_t>(), std::stod(facts.at("alpha").get<std::string>()),
-                                    facts.at("target_modules").get<std::vector<std::string>>(), facts.at("parameters").get<int64_t>()};
+    manifest.adapter = AdapterFacts{
+        facts.at("peft_type").get<std::string>(), facts.at("r").get<int64_t>(), std::stod(facts.at("alpha").get<std::string>()),
+        facts.at("target_modules").get<std::vector<std::string>>(), facts.at("parameters").get<int64_t>()};
   }
   const Json& origin = json.at("origin");
   manifest.origin.run = RunId(origin.at("run").get<std::string>());
   manifest.origin.source = origin.at("source").get<std::string>();
-  for (const auto& [name, hex] : origin.at("inputs").items()) manifest.origin.inputs[name] = DigestAt(origin.at("inputs"), name.c_str());
+  for (const auto& [name, hex] : origin.at("inputs").items()) {
+    manifest.origin.inputs[name] = DigestAt(origin.at("inputs"), name.c_str());
+  }
   manifest.origin.job_json = origin.at("job").get<std::string>();
   manifest.origin.facts_json = origin.at("facts").get<std::string>();
   manifest.origin.cost_usd = origin.at("cost_usd").get<std::string>();
@@ -96,20 +103,18 @@ uint64_t Manifest::TotalBytes() const {
 }
 
 std::string ManifestJson(const Manifest& manifest) {
-  Json json = {{"schema", kSchema},
-               {"kind", NameOf(manifest.kind)},
-               {"name", manifest.name},
-               {"version", manifest.version},
-               {"created_ms", manifest.created.millis()},
-               {"files", FilesJson(manifest.files)},
-               {"parents", Json::array()},
-               {"origin", OriginJson(manifest.origin)}};
+  Json json = {{"schema", kSchema},           {"kind", NameOf(manifest.kind)},           {"name", manifest.name},
+               {"version", manifest.version}, {"created_ms", manifest.created.millis()}, {"files", FilesJson(manifest.files)},
+               {"parents", Json::array()},    {"origin", OriginJson(manifest.origin)}};
   if (manifest.base) json["base"] = LinkJson(*manifest.base);
   for (const VersionLink& parent : manifest.parents) json["parents"].push_back(LinkJson(parent));
   if (manifest.adapter) {
     // alpha as text: what is hashed holds integers and texts only.
-    json["adapter"] = {{"peft_type", manifest.adapter->peft_type}, {"r", manifest.adapter->r}, {"alpha", fmt::format("{}", manifest.adapter->alpha)},
-                       {"target_modules", manifest.adapter->target_modules}, {"parameters", manifest.adapter->parameters}};
+    json["adapter"] = {{"peft_type", manifest.adapter->peft_type},
+                       {"r", manifest.adapter->r},
+                       {"alpha", fmt::format("{}", manifest.adapter->alpha)},
+                       {"target_modules", manifest.adapter->target_modules},
+                       {"parameters", manifest.adapter->parameters}};
   }
   return CanonicalJson(json);
 }
@@ -137,7 +142,8 @@ Result<ManifestFile> DescribeFile(const BlobStore& blobs, const BlobEntry& entry
   for (const std::string_view ending : kLargeEndings) file.large = file.large || entry.path.ends_with(ending);
   if (file.large) {
     // What Git holds of a large file (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
-    file.git_oid = GitBlobSha1(fmt::format("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", entry.digest.hex(), entry.size));
+    file.git_oid = GitBlobSha1(
+        fmt::format("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", entry.digest.hex(), entry.size));
     return file;
   }
   LORRY_ASSIGN_OR_RETURN(const std::string bytes, blobs.ReadBytes(entry.digest, kLargeBytes));

@@ -44,17 +44,17 @@ struct AdapterFacts {
 // What made the version. Empty fields are not known.
 struct Origin {
   RunId run;
-  std::string source;                       // what was imported, in words
-  std::map<std::string, Digest> inputs;     // "train", "validation", "base_model", ... : digest of the file or manifest
-  std::string job_json;                     // the resolved job
-  std::string facts_json;                   // the ranks' instruction set, library versions, seeds
-  std::string cost_usd;                     // 18 decimals
+  std::string source;                    // what was imported, in words
+  std::map<std::string, Digest> inputs;  // "train", "validation", "base_model", ... : digest of the file or manifest
+  std::string job_json;                  // the resolved job
+  std::string facts_json;                // the ranks' instruction set, library versions, seeds
+  std::string cost_usd;                  // 18 decimals
   std::string creator;
 };
 
 struct Manifest {
   ItemKind kind = ItemKind::kModel;
-  std::string name;      // full
+  std::string name;  // full
   int64_t version = 0;
   Instant created;
   std::vector<ManifestFile> files;  // sorted by path

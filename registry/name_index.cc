@@ -48,8 +48,9 @@ Result<std::optional<VersionEntry>> ByNumber(Database& db, const std::string& na
 
 // Where an alias stands now; 0 where it does not.
 Result<int64_t> CurrentOf(Database& db, const std::string& name, std::string_view alias) {
-  LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> version,
-                         db.AskInteger("SELECT version FROM registry_alias WHERE name = ? AND alias = ? ORDER BY move DESC LIMIT 1", name, alias));
+  LORRY_ASSIGN_OR_RETURN(
+      const std::optional<int64_t> version,
+      db.AskInteger("SELECT version FROM registry_alias WHERE name = ? AND alias = ? ORDER BY move DESC LIMIT 1", name, alias));
   return version.value_or(0);
 }
 
@@ -60,7 +61,8 @@ std::string Lower(std::string text) {
 
 Result<std::vector<int64_t>> VersionNumbers(Database& db, const std::string& name) {
   std::vector<int64_t> numbers;
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT version FROM registry_version WHERE name = ? AND removed_ms IS NULL ORDER BY version", name));
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows, db.Ask("SELECT version FROM registry_version WHERE name = ? AND removed_ms IS NULL ORDER BY version", name));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return numbers;
@@ -70,22 +72,25 @@ Result<std::vector<int64_t>> VersionNumbers(Database& db, const std::string& nam
 
 // "versions are v1..v3, alias prod is v3"
 Error NoSuchVersion(Database& db, const std::string& name, std::string_view revision) {
-  Error error = MakeError(ErrorCode::kNotFound, fmt::format("registry: {}{}{} not found", name, revision.empty() ? "" : "@", EscapeControl(revision)));
+  Error error = MakeError(ErrorCode::kNotFound,
+                          fmt::format("registry: {}{}{} not found", name, revision.empty() ? "" : "@", EscapeControl(revision)));
   const Result<std::vector<int64_t>> numbers = VersionNumbers(db, name);
   const Result<std::map<std::string, int64_t>> aliases = ListAliases(db, name);
   if (!numbers.ok() || !aliases.ok()) return error;
   std::vector<std::string> texts;
   for (const int64_t number : *numbers) texts.push_back(VersionText(number));
   const bool dense = texts.size() > 2 && numbers->back() - numbers->front() + 1 == static_cast<int64_t>(texts.size());
-  error.hint = texts.empty() ? "it has no version" : dense ? fmt::format("versions are {}..{}", texts.front(), texts.back()) : fmt::format("versions are {}", fmt::join(texts, ", "));
+  error.hint = texts.empty() ? "it has no version"
+               : dense       ? fmt::format("versions are {}..{}", texts.front(), texts.back())
+                             : fmt::format("versions are {}", fmt::join(texts, ", "));
   for (const auto& [alias, version] : *aliases) error.hint += fmt::format(", alias {} is {}", alias, VersionText(version));
   return error;
 }
 
 Status AddName(Database& db, const Manifest& manifest, bool is_private, Instant now) {
   LORRY_TRY(CheckNameFor(db, manifest.name, manifest.kind));
-  return db.Run("INSERT OR IGNORE INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)", manifest.name, Lower(manifest.name),
-                NameOf(manifest.kind), is_private ? 1 : 0, now);
+  return db.Run("INSERT OR IGNORE INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)",
+                manifest.name, Lower(manifest.name), NameOf(manifest.kind), is_private ? 1 : 0, now);
 }
 
 }  // namespace
@@ -108,16 +113,21 @@ Status CheckNameFor(Database& db, const std::string& name, ItemKind kind) {
 Result<AddedVersion> AddVersion(Database& db, Manifest manifest, bool is_private, Instant now) {
   LORRY_TRY(AddName(db, manifest, is_private, now));
   const Digest content = ContentDigest(manifest);
-  LORRY_ASSIGN_OR_RETURN(std::optional<VersionEntry> there, OneVersion(db, "WHERE name = ? AND content = ? AND removed_ms IS NULL ORDER BY version LIMIT 1", manifest.name, content));
+  LORRY_ASSIGN_OR_RETURN(
+      std::optional<VersionEntry> there,
+      OneVersion(db, "WHERE name = ? AND content = ? AND removed_ms IS NULL ORDER BY version LIMIT 1", manifest.name, content));
   if (there) return AddedVersion{std::move(*there), true};
-  LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> newest, db.AskInteger("SELECT max(version) FROM registry_version WHERE name = ?", manifest.name));
+  LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> newest,
+                         db.AskInteger("SELECT max(version) FROM registry_version WHERE name = ?", manifest.name));
   manifest.version = newest.value_or(0) + 1;
   manifest.created = now;
   const std::string json = ManifestJson(manifest);
   const Digest digest = Sha256Of(json);
   const std::optional<Digest> base = manifest.base ? std::optional<Digest>(manifest.base->digest) : std::nullopt;
-  LORRY_TRY(db.Run("INSERT INTO registry_version(name, version, manifest_digest, commit_id, content, manifest, base_digest, created_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                   manifest.name, manifest.version, digest, CommitOf(digest), content, json, base, now));
+  LORRY_TRY(
+      db.Run("INSERT INTO registry_version(name, version, manifest_digest, commit_id, content, manifest, base_digest, "
+             "created_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+             manifest.name, manifest.version, digest, CommitOf(digest), content, json, base, now));
   return AddedVersion{{std::move(manifest), digest}, false};
 }
 
@@ -127,14 +137,16 @@ Result<VersionEntry> FindVersion(Database& db, const std::string& name, std::str
   if (const std::optional<int64_t> number = ParseVersion(revision)) {
     LORRY_ASSIGN_OR_RETURN(found, ByNumber(db, known.name, *number));
   } else if (IsCommit(revision)) {
-    LORRY_ASSIGN_OR_RETURN(found, OneVersion(db, "WHERE name = ? AND commit_id = ? AND removed_ms IS NULL", known.name, revision));
+    LORRY_ASSIGN_OR_RETURN(found,
+                           OneVersion(db, "WHERE name = ? AND commit_id = ? AND removed_ms IS NULL", known.name, revision));
   } else {
     const bool by_default = revision.empty() || revision == "main" || revision == "HEAD";
     LORRY_ASSIGN_OR_RETURN(const int64_t number, CurrentOf(db, known.name, by_default ? "prod" : revision));
     if (number > 0) {
       LORRY_ASSIGN_OR_RETURN(found, ByNumber(db, known.name, number));
     } else if (by_default) {
-      LORRY_ASSIGN_OR_RETURN(found, OneVersion(db, "WHERE name = ? AND removed_ms IS NULL ORDER BY version DESC LIMIT 1", known.name));
+      LORRY_ASSIGN_OR_RETURN(found,
+                             OneVersion(db, "WHERE name = ? AND removed_ms IS NULL ORDER BY version DESC LIMIT 1", known.name));
     }
   }
   if (!found) return NoSuchVersion(db, known.name, revision);
@@ -167,7 +179,8 @@ Result<std::vector<NameEntry>> ListNames(Database& db, std::optional<ItemKind> k
 
 Result<std::vector<VersionEntry>> ListVersions(Database& db, const std::string& name) {
   std::vector<VersionEntry> versions;
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask(std::string(kVersionColumns) + "WHERE name = ? AND removed_ms IS NULL ORDER BY version", name));
+  LORRY_ASSIGN_OR_RETURN(Rows rows,
+                         db.Ask(std::string(kVersionColumns) + "WHERE name = ? AND removed_ms IS NULL ORDER BY version", name));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return versions;
@@ -197,28 +210,33 @@ Result<int64_t> SetAlias(Database& db, const AliasChange& change, Instant now) {
   }
   LORRY_ASSIGN_OR_RETURN(const int64_t current, CurrentOf(db, known.name, change.alias));
   if (change.if_current && *change.if_current != current) {
-    return MakeError(ErrorCode::kConflict, fmt::format("registry: alias {} of {} stands at {}, not at {}", change.alias, known.name,
-                                                       current == 0 ? "no version" : VersionText(current),
+    return MakeError(ErrorCode::kConflict, fmt::format("registry: alias {} of {} stands at {}, not at {}", change.alias,
+                                                       known.name, current == 0 ? "no version" : VersionText(current),
                                                        *change.if_current == 0 ? "no version" : VersionText(*change.if_current)));
   }
   if (current == change.version) return current;
-  LORRY_TRY(db.Run("INSERT INTO registry_alias(name, alias, version, at_ms, by, reason) VALUES(?, ?, ?, ?, ?, ?)", known.name, change.alias, change.version,
-                   now, change.by, change.reason));
+  LORRY_TRY(db.Run("INSERT INTO registry_alias(name, alias, version, at_ms, by, reason) VALUES(?, ?, ?, ?, ?, ?)", known.name,
+                   change.alias, change.version, now, change.by, change.reason));
   return current;
 }
 
 Result<AliasMove> AliasAt(Database& db, const std::string& name, const std::string& alias, Instant at) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT version, at_ms, by, reason FROM registry_alias WHERE name = ? AND alias = ? AND at_ms <= ? ORDER BY move DESC LIMIT 1", name, alias, at));
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT version, at_ms, by, reason FROM registry_alias WHERE name = ? AND alias = ? "
+                                           "AND at_ms <= ? ORDER BY move DESC LIMIT 1",
+                                           name, alias, at));
   LORRY_ASSIGN_OR_RETURN(const bool some, rows.Next());
   if (!some || rows.Integer(0) == 0) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} had no alias {} at {}", name, EscapeControl(alias), FormatUtc(at)));
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("registry: {} had no alias {} at {}", name, EscapeControl(alias), FormatUtc(at)));
   }
   return AliasMove{rows.Integer(0), rows.Time(1), rows.Text(2), rows.Text(3)};
 }
 
 Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& name, const std::string& alias) {
   std::vector<AliasMove> moves;
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT version, at_ms, by, reason FROM registry_alias WHERE name = ? AND alias = ? ORDER BY move", name, alias));
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows,
+      db.Ask("SELECT version, at_ms, by, reason FROM registry_alias WHERE name = ? AND alias = ? ORDER BY move", name, alias));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return moves;
@@ -229,11 +247,15 @@ Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& nam
 Status RemoveVersion(Database& db, const VersionEntry& version, Instant now) {
   LORRY_ASSIGN_OR_RETURN(const auto aliases, ListAliases(db, version.manifest.name));
   for (const auto& [alias, number] : aliases) {
-    if (number == version.manifest.version) return MakeError(ErrorCode::kConflict, fmt::format("registry: alias {} stands at {}", alias, version.Text()), "move the alias first");
+    if (number == version.manifest.version) {
+      return MakeError(ErrorCode::kConflict, fmt::format("registry: alias {} stands at {}", alias, version.Text()),
+                       "move the alias first");
+    }
   }
   LORRY_ASSIGN_OR_RETURN(const auto user, OneVersion(db, "WHERE base_digest = ? AND removed_ms IS NULL LIMIT 1", version.digest));
   if (user) return MakeError(ErrorCode::kConflict, fmt::format("registry: {} is built on {}", user->Text(), version.Text()));
-  return db.Run("UPDATE registry_version SET removed_ms = ? WHERE name = ? AND version = ?", now, version.manifest.name, version.manifest.version);
+  return db.Run("UPDATE registry_version SET removed_ms = ? WHERE name = ? AND version = ?", now, version.manifest.name,
+                version.manifest.version);
 }
 
 }  // namespace lorry

@@ -60,8 +60,8 @@ Result<std::map<std::string, int64_t>> ListAliases(Database& db, const std::stri
 struct AliasChange {
   std::string name;
   std::string alias;
-  int64_t version = 0;                 // 0 takes the alias away
-  std::optional<int64_t> if_current;   // kConflict where it stands at another; 0: where it stands anywhere
+  int64_t version = 0;                // 0 takes the alias away
+  std::optional<int64_t> if_current;  // kConflict where it stands at another; 0: where it stands anywhere
   std::string by, reason;
 };
 // Appends to the log and returns the version it stood at before (0: none). Setting what is so already adds no line.

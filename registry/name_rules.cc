@@ -11,7 +11,7 @@
 namespace lorry {
 namespace {
 
-constexpr std::array<std::string_view, 10> kReservedOrganisations = {"api",     "v1",      "v2",      "runs",    "cost",
+constexpr std::array<std::string_view, 10> kReservedOrganisations = {"api",      "v1",      "v2",      "runs",    "cost",
                                                                      "registry", "workers", "metrics", "healthz", "readyz"};
 constexpr size_t kMaxPart = 96;
 constexpr size_t kMaxAlias = 128;
@@ -56,7 +56,9 @@ Result<std::string> FullName(std::string_view name) {
   const size_t slash = full.find('/');
   const std::string_view organisation = std::string_view(full).substr(0, slash);
   const std::string_view rest = std::string_view(full).substr(slash + 1);
-  if (!IsNamePart(organisation) || !IsNamePart(rest)) return BadName(name, "a part has letters that are not allowed, or is too long or empty");
+  if (!IsNamePart(organisation) || !IsNamePart(rest)) {
+    return BadName(name, "a part has letters that are not allowed, or is too long or empty");
+  }
   if (std::find(kReservedOrganisations.begin(), kReservedOrganisations.end(), organisation) != kReservedOrganisations.end()) {
     return BadName(name, fmt::format("\"{}\" is reserved", organisation));
   }
@@ -65,11 +67,13 @@ Result<std::string> FullName(std::string_view name) {
 }
 
 bool IsCommit(std::string_view text) {
-  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return text.size() == 40 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 Status CheckAlias(std::string_view alias) {
-  bool good = !alias.empty() && alias.size() <= kMaxAlias && alias != "main" && alias != "HEAD" && !ParseVersion(alias) && !IsCommit(alias);
+  bool good = !alias.empty() && alias.size() <= kMaxAlias && alias != "main" && alias != "HEAD" && !ParseVersion(alias) &&
+              !IsCommit(alias);
   for (const std::string& part : Split(alias, '/')) {
     good = good && !part.empty() && part != "." && part != ".." && std::all_of(part.begin(), part.end(), IsNameLetter);
   }
@@ -84,7 +88,9 @@ Result<NameReference> ParseReference(std::string_view text) {
   LORRY_ASSIGN_OR_RETURN(reference.name, FullName(text.substr(0, at)));
   if (at == text.npos) return reference;
   reference.revision = text.substr(at + 1);
-  if (reference.revision.empty()) return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" has nothing after '@'", EscapeControl(text)));
+  if (reference.revision.empty()) {
+    return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" has nothing after '@'", EscapeControl(text)));
+  }
   return reference;
 }
 

@@ -84,8 +84,11 @@ bool SplitAdapterName(std::string_view name, std::string* module, bool* is_a) {
   return false;
 }
 
-Status CheckModule(const std::string& module, const Halves& halves, const std::vector<int64_t>& base_shape, int64_t r, bool ranks_vary) {
-  const auto fault = [&](std::string message) { return FileFault(kAdapterWeights, fmt::format("{}: {}", EscapeControl(module), message)); };
+Status CheckModule(const std::string& module, const Halves& halves, const std::vector<int64_t>& base_shape, int64_t r,
+                   bool ranks_vary) {
+  const auto fault = [&](std::string message) {
+    return FileFault(kAdapterWeights, fmt::format("{}: {}", EscapeControl(module), message));
+  };
   if (halves.a == nullptr || halves.b == nullptr) return fault("lora_A and lora_B belong together; one is missing");
   const std::vector<int64_t>& a = halves.a->shape;
   const std::vector<int64_t>& b = halves.b->shape;
@@ -109,7 +112,10 @@ Result<int64_t> CheckAdapterTensors(const SafetensorsFile& file, const ModelConf
     bool is_a = false;
     parameters += tensor.ElementCount();
     if (!SplitAdapterName(tensor.name, &module, &is_a)) continue;  // magnitudes, biases, saved modules: PEFT's own business
-    if (!shapes.contains(module)) return FileFault(kAdapterWeights, fmt::format("\"{}\" adapts a layer that the base does not have", EscapeControl(tensor.name)));
+    if (!shapes.contains(module)) {
+      return FileFault(kAdapterWeights,
+                       fmt::format("\"{}\" adapts a layer that the base does not have", EscapeControl(tensor.name)));
+    }
     (is_a ? modules[module].a : modules[module].b) = &tensor;
   }
   if (modules.empty()) return FileFault(kAdapterWeights, "holds no lora_A and lora_B");
@@ -138,7 +144,8 @@ Status NameBase(const BlobStore& blobs, const VersionEntry& base, std::vector<Bl
     LORRY_ASSIGN_OR_RETURN(nlohmann::json config, ReadJsonBlob(blobs, file));
     config["base_model_name_or_path"] = base.manifest.name;
     config["revision"] = VersionText(base.manifest.version);
-    LORRY_ASSIGN_OR_RETURN(const StoredBlob stored, blobs.PutBytes(config.dump(2) + "\n"));  // PEFT too writes indent 2, keys sorted
+    LORRY_ASSIGN_OR_RETURN(const StoredBlob stored,
+                           blobs.PutBytes(config.dump(2) + "\n"));  // PEFT too writes indent 2, keys sorted
     file.digest = stored.digest;
     file.size = stored.size;
   }
@@ -150,14 +157,21 @@ std::vector<BlobEntry> EntriesOf(const Manifest& manifest) { return {manifest.fi
 }  // namespace
 
 Status CheckFileList(const std::vector<BlobEntry>& files) {
-  if (files.empty() || files.size() > kMaxFiles) return MakeError(ErrorCode::kData, fmt::format("{} files; 1 to {} are possible", files.size(), kMaxFiles));
+  if (files.empty() || files.size() > kMaxFiles) {
+    return MakeError(ErrorCode::kData, fmt::format("{} files; 1 to {} are possible", files.size(), kMaxFiles));
+  }
   std::set<std::string> seen;
   for (const BlobEntry& file : files) {
     if (!IsSafePath(file.path)) return FileFault(file.path, "is no name for a file of a version");
     if (!seen.insert(file.path).second) return FileFault(file.path, "is there twice");
-    if (file.size > kMaxFileBytes) return FileFault(file.path, fmt::format("has {} bytes; Hugging Face clients fetch at most {}; use smaller shards", file.size, kMaxFileBytes));
+    if (file.size > kMaxFileBytes) {
+      return FileFault(file.path, fmt::format("has {} bytes; Hugging Face clients fetch at most {}; use smaller shards",
+                                              file.size, kMaxFileBytes));
+    }
     for (const std::string_view ending : kPickled) {
-      if (file.path.ends_with(ending)) return FileFault(file.path, "holds pickled objects, which run code when read; save it as safetensors");
+      if (file.path.ends_with(ending)) {
+        return FileFault(file.path, "holds pickled objects, which run code when read; save it as safetensors");
+      }
     }
     if (file.path.ends_with(".safetensors") && file.size == 0) return FileFault(file.path, "is empty");
   }
@@ -170,7 +184,8 @@ Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& fil
   for (const BlobEntry& file : files) {
     if (file.path.find('/') != std::string::npos) continue;
     std::error_code failed;
-    std::filesystem::create_symlink(std::filesystem::absolute(blobs.PathOf(file.digest)), std::filesystem::path(view.path()) / file.path, failed);
+    std::filesystem::create_symlink(std::filesystem::absolute(blobs.PathOf(file.digest)),
+                                    std::filesystem::path(view.path()) / file.path, failed);
     if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot link {}: {}", file.path, failed.message()));
   }
   Result<ModelDirectory> model = ModelDirectory::Open(view.path());
@@ -185,7 +200,8 @@ Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& fil
   return error;
 }
 
-Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files, const std::vector<BlobEntry>& base_files) {
+Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files,
+                                       const std::vector<BlobEntry>& base_files) {
   LORRY_TRY(CheckFiles(blobs, files));
   const BlobEntry* config_file = FindFile(files, kAdapterConfig);
   const BlobEntry* weights = FindFile(files, kAdapterWeights);
@@ -195,7 +211,10 @@ Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector
   const std::string file_name = kAdapterConfig;
   const JsonFields fields(config, file_name);
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.Text("peft_type"));
-  if (!type || *type != "LORA") return fields.Fault("peft_type", fmt::format("\"{}\" is not supported; LORA is", EscapeControl(type.value_or(""))), ErrorCode::kUnsupported);
+  if (!type || *type != "LORA") {
+    return fields.Fault("peft_type", fmt::format("\"{}\" is not supported; LORA is", EscapeControl(type.value_or(""))),
+                        ErrorCode::kUnsupported);
+  }
   AdapterFacts facts{*type, 0, 0, TargetModules(config), 0};
   LORRY_ASSIGN_OR_RETURN(facts.r, fields.RequiredInt("r", 1, 1 << 16));
   LORRY_ASSIGN_OR_RETURN(const std::optional<double> alpha, fields.Number("lora_alpha"));
@@ -237,8 +256,10 @@ Result<Published> Publish(Database& db, const BlobStore& blobs, const Publicatio
   }
   LORRY_ASSIGN_OR_RETURN(AddedVersion added, AddVersion(db, std::move(manifest), publication.is_private, now));
   if (!publication.alias.empty()) {
-    const AliasChange change{added.entry.manifest.name, publication.alias, added.entry.manifest.version, std::nullopt, publication.origin.creator,
-                             publication.origin.run.empty() ? "import" : "run " + publication.origin.run.str()};
+    const AliasChange change{
+        added.entry.manifest.name,    publication.alias,
+        added.entry.manifest.version, std::nullopt,
+        publication.origin.creator,   publication.origin.run.empty() ? "import" : "run " + publication.origin.run.str()};
     LORRY_TRY(SetAlias(db, change, now));
   }
   return Published{std::move(added.entry), added.existing};

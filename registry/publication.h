@@ -24,9 +24,9 @@ struct Publication {
   std::string name;  // "org/name", or a bare name
   bool is_private = false;
   std::vector<BlobEntry> files;
-  std::string base;                 // of an adapter: a reference
+  std::string base;                  // of an adapter: a reference
   std::vector<std::string> parents;  // references that it was started from
-  std::string alias;                // set to the version; empty: none
+  std::string alias;                 // set to the version; empty: none
   Origin origin;
 };
 
@@ -44,6 +44,7 @@ Status CheckFileList(const std::vector<BlobEntry>& files);
 
 // The checks alone. `base_files` are those of the adapter's base.
 Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files);
-Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files, const std::vector<BlobEntry>& base_files);
+Result<AdapterFacts> CheckAdapterFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files,
+                                       const std::vector<BlobEntry>& base_files);
 
 }  // namespace lorry

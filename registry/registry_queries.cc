@@ -53,8 +53,8 @@ class Question {
     if (found == json_.end() || !found->is_array()) return Fault("files", "is missing or no list");
     std::vector<BlobEntry> files;
     for (const Json& file : *found) {
-      const bool good = file.is_object() && file.contains("path") && file["path"].is_string() && file.contains("digest") && file["digest"].is_string() &&
-                        file.contains("size") && file["size"].is_number_unsigned();
+      const bool good = file.is_object() && file.contains("path") && file["path"].is_string() && file.contains("digest") &&
+                        file["digest"].is_string() && file.contains("size") && file["size"].is_number_unsigned();
       if (!good) return Fault("files", "wants {path, digest, size}");
       LORRY_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(file["digest"].get_ref<const std::string&>()));
       files.push_back({file["path"].get<std::string>(), digest, file["size"].get<uint64_t>()});
@@ -84,7 +84,9 @@ Json AliasesJson(const std::map<std::string, int64_t>& aliases) {
 Result<NameEntry> NameOfKind(Database& db, const std::string& text, const std::string& kind) {
   LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(text));
   LORRY_ASSIGN_OR_RETURN(NameEntry entry, FindName(db, name));
-  if (!kind.empty() && NameOf(entry.kind) != kind) return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} is no {} but a {}", name, kind, NameOf(entry.kind)));
+  if (!kind.empty() && NameOf(entry.kind) != kind) {
+    return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} is no {} but a {}", name, kind, NameOf(entry.kind)));
+  }
   return entry;
 }
 
@@ -101,7 +103,11 @@ Answer Import(Database& db, const BlobStore& blobs, const Question& question, In
   LORRY_ASSIGN_OR_RETURN(publication.origin.creator, question.TextOr("by", ""));
   LORRY_ASSIGN_OR_RETURN(const Published published, Publish(db, blobs, publication, now));
   const VersionEntry& entry = published.entry;
-  return Reply({{"name", entry.manifest.name}, {"version", VersionText(entry.manifest.version)}, {"reference", entry.Text()}, {"digest", entry.digest.hex()}, {"existing", published.existing}});
+  return Reply({{"name", entry.manifest.name},
+                {"version", VersionText(entry.manifest.version)},
+                {"reference", entry.Text()},
+                {"digest", entry.digest.hex()},
+                {"existing", published.existing}});
 }
 
 Answer List(Database& db, const Question& question) {
@@ -115,7 +121,11 @@ Answer List(Database& db, const Question& question) {
   for (const NameEntry& name : names) {
     LORRY_ASSIGN_OR_RETURN(const std::vector<VersionEntry> versions, ListVersions(db, name.name));
     LORRY_ASSIGN_OR_RETURN(const auto aliases, ListAliases(db, name.name));
-    items.push_back({{"name", name.name}, {"kind", NameOf(name.kind)}, {"versions", versions.size()}, {"private", name.is_private}, {"aliases", AliasesJson(aliases)},
+    items.push_back({{"name", name.name},
+                     {"kind", NameOf(name.kind)},
+                     {"versions", versions.size()},
+                     {"private", name.is_private},
+                     {"aliases", AliasesJson(aliases)},
                      {"latest", versions.empty() ? Json() : Json(VersionText(versions.back().manifest.version))}});
   }
   return Reply({{"items", std::move(items)}});
@@ -129,7 +139,11 @@ Answer Show(Database& db, const Question& question) {
   LORRY_ASSIGN_OR_RETURN(const auto aliases, ListAliases(db, name.name));
   Json list = Json::array();
   for (const VersionEntry& version : versions) list.push_back(VersionJson(version));
-  return Reply({{"name", name.name}, {"kind", NameOf(name.kind)}, {"private", name.is_private}, {"versions", std::move(list)}, {"aliases", AliasesJson(aliases)}});
+  return Reply({{"name", name.name},
+                {"kind", NameOf(name.kind)},
+                {"private", name.is_private},
+                {"versions", std::move(list)},
+                {"aliases", AliasesJson(aliases)}});
 }
 
 Result<VersionEntry> Referred(Database& db, const Question& question, const char* key) {
@@ -140,8 +154,13 @@ Result<VersionEntry> Referred(Database& db, const Question& question, const char
 Answer Resolve(Database& db, const Question& question) {
   LORRY_ASSIGN_OR_RETURN(const VersionEntry version, Referred(db, question, "reference"));
   const Json json = VersionJson(version);
-  return Reply({{"kind", NameOf(version.manifest.kind)}, {"name", version.manifest.name}, {"version", json["version"]}, {"reference", version.Text()},
-                {"digest", json["digest"]}, {"files", json["files"]}, {"base", json["base"]}});
+  return Reply({{"kind", NameOf(version.manifest.kind)},
+                {"name", version.manifest.name},
+                {"version", json["version"]},
+                {"reference", version.Text()},
+                {"digest", json["digest"]},
+                {"files", json["files"]},
+                {"base", json["base"]}});
 }
 
 Answer MoveAlias(Database& db, const Question& question, Instant now) {
@@ -155,7 +174,9 @@ Answer MoveAlias(Database& db, const Question& question, Instant now) {
   LORRY_ASSIGN_OR_RETURN(change.reason, question.TextOr("reason", ""));
   LORRY_ASSIGN_OR_RETURN(change.by, question.TextOr("by", ""));
   LORRY_ASSIGN_OR_RETURN(const int64_t previous, SetAlias(db, change, now));
-  return Reply({{"name", change.name}, {"alias", change.alias}, {"version", change.version == 0 ? Json() : Json(VersionText(change.version))},
+  return Reply({{"name", change.name},
+                {"alias", change.alias},
+                {"version", change.version == 0 ? Json() : Json(VersionText(change.version))},
                 {"previous", previous == 0 ? Json() : Json(VersionText(previous))}});
 }
 
@@ -166,7 +187,12 @@ Answer AliasThen(Database& db, const Question& question) {
   LORRY_ASSIGN_OR_RETURN(const std::string at_text, question.Text("at"));
   LORRY_ASSIGN_OR_RETURN(const Instant at, ParseUtc(at_text));
   LORRY_ASSIGN_OR_RETURN(const AliasMove move, AliasAt(db, name, alias, at));
-  return Reply({{"name", name}, {"alias", alias}, {"version", VersionText(move.version)}, {"since", FormatUtc(move.at)}, {"by", move.by}, {"reason", move.reason}});
+  return Reply({{"name", name},
+                {"alias", alias},
+                {"version", VersionText(move.version)},
+                {"since", FormatUtc(move.at)},
+                {"by", move.by},
+                {"reason", move.reason}});
 }
 
 Answer Verify(Database& db, const BlobStore& blobs, const Question& question) {
@@ -190,7 +216,9 @@ Answer Diff(Database& db, const Question& question) {
 Answer Remove(Database& db, const Question& question, Instant now) {
   LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("reference"));
   LORRY_ASSIGN_OR_RETURN(const NameReference reference, ParseReference(text));
-  if (!ParseVersion(reference.revision)) return MakeError(ErrorCode::kUsage, "only a version can be removed", "name it: ORG/NAME@vN");
+  if (!ParseVersion(reference.revision)) {
+    return MakeError(ErrorCode::kUsage, "only a version can be removed", "name it: ORG/NAME@vN");
+  }
   LORRY_ASSIGN_OR_RETURN(const VersionEntry version, FindVersion(db, reference.name, reference.revision));
   LORRY_TRY(RemoveVersion(db, version, now));
   return Reply({{"reference", version.Text()}, {"removed", true}});
@@ -207,13 +235,15 @@ std::vector<RegistryQuery> RegistryQueries(const BlobStore& blobs) {
   };
   const BlobStore* store = &blobs;
   return {
-      {"registry.import", true, on_question([store](Database& db, const Question& q, Instant now) { return Import(db, *store, q, now); })},
+      {"registry.import", true,
+       on_question([store](Database& db, const Question& q, Instant now) { return Import(db, *store, q, now); })},
       {"registry.list", false, on_question([](Database& db, const Question& q, Instant) { return List(db, q); })},
       {"registry.show", false, on_question([](Database& db, const Question& q, Instant) { return Show(db, q); })},
       {"registry.resolve", false, on_question([](Database& db, const Question& q, Instant) { return Resolve(db, q); })},
       {"registry.alias", true, on_question([](Database& db, const Question& q, Instant now) { return MoveAlias(db, q, now); })},
       {"registry.alias_at", false, on_question([](Database& db, const Question& q, Instant) { return AliasThen(db, q); })},
-      {"registry.verify", false, on_question([store](Database& db, const Question& q, Instant) { return Verify(db, *store, q); })},
+      {"registry.verify", false,
+       on_question([store](Database& db, const Question& q, Instant) { return Verify(db, *store, q); })},
       {"registry.lineage", false, on_question([](Database& db, const Question& q, Instant) { return Lineage(db, q); })},
       {"registry.diff", false, on_question([](Database& db, const Question& q, Instant) { return Diff(db, q); })},
       {"registry.remove", true, on_question([](Database& db, const Question& q, Instant now) { return Remove(db, q, now); })},

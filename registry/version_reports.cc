@@ -29,10 +29,17 @@ Result<Json> LineageTo(Database& db, const VersionEntry& version, int generation
     const Result<Json> parsed = ParseJson(origin.job_json);
     job = parsed.ok() ? *parsed : Json(origin.job_json);
   }
-  Json lineage = {{"reference", version.Text()}, {"digest", version.digest.hex()},         {"base", BaseJson(version.manifest)},
-                  {"run", TextOrNull(origin.run.str())}, {"dataset", inputs.contains("train") ? inputs["train"] : Json()},
-                  {"job", std::move(job)},       {"cost_usd", TextOrNull(origin.cost_usd)}, {"source", TextOrNull(origin.source)},
-                  {"created", FormatUtc(version.manifest.created)}, {"inputs", std::move(inputs)}, {"parents", Json::array()}};
+  Json lineage = {{"reference", version.Text()},
+                  {"digest", version.digest.hex()},
+                  {"base", BaseJson(version.manifest)},
+                  {"run", TextOrNull(origin.run.str())},
+                  {"dataset", inputs.contains("train") ? inputs["train"] : Json()},
+                  {"job", std::move(job)},
+                  {"cost_usd", TextOrNull(origin.cost_usd)},
+                  {"source", TextOrNull(origin.source)},
+                  {"created", FormatUtc(version.manifest.created)},
+                  {"inputs", std::move(inputs)},
+                  {"parents", Json::array()}};
   std::vector<VersionLink> above = version.manifest.parents;
   if (version.manifest.base) above.push_back(*version.manifest.base);
   for (const VersionLink& link : above) {
@@ -66,15 +73,20 @@ std::map<std::string, Json> FlatManifest(const Manifest& manifest) {
 
 Json FileListJson(const Manifest& manifest) {
   Json files = Json::array();
-  for (const ManifestFile& file : manifest.files) files.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  for (const ManifestFile& file : manifest.files) {
+    files.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  }
   return files;
 }
 
 Json VersionJson(const VersionEntry& version) {
   const Manifest& manifest = version.manifest;
-  return {{"version", VersionText(manifest.version)}, {"digest", version.digest.hex()},
-          {"files", FileListJson(manifest)},          {"base", BaseJson(manifest)},
-          {"run", TextOrNull(manifest.origin.run.str())}, {"created", FormatUtc(manifest.created)},
+  return {{"version", VersionText(manifest.version)},
+          {"digest", version.digest.hex()},
+          {"files", FileListJson(manifest)},
+          {"base", BaseJson(manifest)},
+          {"run", TextOrNull(manifest.origin.run.str())},
+          {"created", FormatUtc(manifest.created)},
           {"cost_usd", TextOrNull(manifest.origin.cost_usd)}};
 }
 
@@ -83,7 +95,9 @@ Result<Json> VerifyVersion(const BlobStore& blobs, const VersionEntry& version) 
   Json files = Json::array();
   for (const ManifestFile& file : version.manifest.files) {
     const Status status = blobs.Verify(file.digest);
-    if (!status.ok() && status.error().code != ErrorCode::kData && status.error().code != ErrorCode::kNotFound) return status.error();
+    if (!status.ok() && status.error().code != ErrorCode::kData && status.error().code != ErrorCode::kNotFound) {
+      return status.error();
+    }
     Json entry = {{"path", file.path}, {"digest", file.digest.hex()}, {"whole", status.ok()}};
     if (!status.ok()) entry["fault"] = status.error().message;
     whole = whole && status.ok();
@@ -99,10 +113,15 @@ Json DiffVersions(const VersionEntry& from, const VersionEntry& to) {
   for (const ManifestFile& file : from.manifest.files) {
     const ManifestFile* other = to.manifest.Find(file.path);
     if (other != nullptr && other->digest == file.digest) continue;
-    files.push_back({{"path", file.path}, {"change", other == nullptr ? "removed" : "changed"}, {"from", file.digest.hex()}, {"to", other == nullptr ? Json() : Json(other->digest.hex())}});
+    files.push_back({{"path", file.path},
+                     {"change", other == nullptr ? "removed" : "changed"},
+                     {"from", file.digest.hex()},
+                     {"to", other == nullptr ? Json() : Json(other->digest.hex())}});
   }
   for (const ManifestFile& file : to.manifest.files) {
-    if (from.manifest.Find(file.path) == nullptr) files.push_back({{"path", file.path}, {"change", "added"}, {"from", nullptr}, {"to", file.digest.hex()}});
+    if (from.manifest.Find(file.path) == nullptr) {
+      files.push_back({{"path", file.path}, {"change", "added"}, {"from", nullptr}, {"to", file.digest.hex()}});
+    }
   }
   std::map<std::string, Json> before = FlatManifest(from.manifest), after = FlatManifest(to.manifest);
   for (const auto& [key, value] : before) after.try_emplace(key, Json());

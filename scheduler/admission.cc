@@ -59,10 +59,13 @@ const wire::Input* FindInput(const std::vector<wire::Input>& inputs, const std::
 // Every file that the job names is there as an input; every name is resolved to one.
 Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, RunSpec* spec) {
   for (const wire::Input& input : spec->inputs) {
-    if (!IsValidUtf8(input.name)) return SpecError("", fmt::format("the input name \"{}\" is not UTF-8", EscapeControl(input.name)));
+    if (!IsValidUtf8(input.name)) {
+      return SpecError("", fmt::format("the input name \"{}\" is not UTF-8", EscapeControl(input.name)));
+    }
     for (const wire::BlobFile& file : input.files) {
       if (!IsValidUtf8(file.path) || !IsPathWithin(file.path)) {
-        return SpecError(input.name, fmt::format("\"{}\" is not a path within an input, in UTF-8", EscapeControl(file.path)), "rename the file");
+        return SpecError(input.name, fmt::format("\"{}\" is not a path within an input, in UTF-8", EscapeControl(file.path)),
+                         "rename the file");
       }
     }
   }
@@ -72,8 +75,12 @@ Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, R
   for (const Reference& reference : ReferencesOf(job)) {
     spec->model_created = Instant();  // the last reference decides: the adapter's, where there is one
     if (FindInput(spec->inputs, reference.input) != nullptr) continue;
-    if (IsDirectoryReference(reference.text)) return SpecError(reference.key, fmt::format("the directory {} was not sent", reference.text));
-    if (registry == nullptr) return SpecError(reference.key, fmt::format("{} is a registry name, and this scheduler has no registry", reference.text));
+    if (IsDirectoryReference(reference.text)) {
+      return SpecError(reference.key, fmt::format("the directory {} was not sent", reference.text));
+    }
+    if (registry == nullptr) {
+      return SpecError(reference.key, fmt::format("{} is a registry name, and this scheduler has no registry", reference.text));
+    }
     auto resolved = registry->Resolve(db, reference.text);
     if (!resolved.ok()) return SpecError(reference.key, resolved.error().message, resolved.error().hint);
     if (reference.input == "base_model") spec->model = resolved->reference;
@@ -120,11 +127,13 @@ Status SetNeeds(const JobSpec& job, const State& state, AdmissionPolicy policy, 
   const uint32_t largest = LargestWorker(state, needs);
   if (needs.gpu && largest == 0 && policy.wait_for_unknown_gpu) return OkStatus();
   if (needs.gpu && largest == 0) return SpecError("resources.gpus", "no such GPU here", "use cpus: 2");
-  return SpecError(needs.gpu ? "resources.gpus" : "resources.cpus", fmt::format("{} asked for, the largest worker has {}", needs.count, largest),
+  return SpecError(needs.gpu ? "resources.gpus" : "resources.cpus",
+                   fmt::format("{} asked for, the largest worker has {}", needs.count, largest),
                    fmt::format("ask for at most {}", largest));
 }
 
-Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> inputs, const State& state, Database& db, RegistryPort* registry, AdmissionPolicy policy) {
+Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> inputs, const State& state, Database& db,
+                         RegistryPort* registry, AdmissionPolicy policy) {
   LORRY_ASSIGN_OR_RETURN(nlohmann::json json, ParseJson(job_json));
   LORRY_ASSIGN_OR_RETURN(JobSpec job, JobFromJson(json));
   RunSpec spec;
@@ -138,7 +147,9 @@ Result<RunSpec> MakeSpec(const std::string& job_json, std::vector<wire::Input> i
   spec.max_attempts = static_cast<uint32_t>(job.retry.max_attempts);
   spec.max_duration = job.limits.max_duration.value_or(Millis());
   spec.on_exceed = job.limits.on_exceed == OnExceed::kStop ? wire::StopMode::kNow : wire::StopMode::kCheckpoint;
-  if (const CommandSpec* command = job.command(); command != nullptr && command->array > 1) spec.array = static_cast<uint64_t>(command->array);
+  if (const CommandSpec* command = job.command(); command != nullptr && command->array > 1) {
+    spec.array = static_cast<uint64_t>(command->array);
+  }
   if (const BatchSpec* batch = job.batch()) {
     spec.row_max_attempts = static_cast<uint32_t>(batch->row_max_attempts);
     spec.expires_after = batch->expires_after.value_or(Millis());
@@ -169,21 +180,30 @@ RunId MakeRunId() {
   return RunId(id);
 }
 
-Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs,
-                        AdmissionPolicy policy) {
-  if (submit.submission.empty() || submit.submission.str().size() > 200) return SpecError("", "a submission needs an id of 1 to 200 characters");
-  if (!IsValidUtf8(submit.submission.str())) return SpecError("", fmt::format("the submission id \"{}\" is not UTF-8", EscapeControl(submit.submission.str())));
+Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry,
+                        const BlobDesk& blobs, AdmissionPolicy policy) {
+  if (submit.submission.empty() || submit.submission.str().size() > 200) {
+    return SpecError("", "a submission needs an id of 1 to 200 characters");
+  }
+  if (!IsValidUtf8(submit.submission.str())) {
+    return SpecError("", fmt::format("the submission id \"{}\" is not UTF-8", EscapeControl(submit.submission.str())));
+  }
   const Digest digest = DigestOf(submit);
   LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT run, submitted_digest FROM run WHERE submission=?", submit.submission));
   LORRY_ASSIGN_OR_RETURN(bool known, rows.Next());
   if (known) {
     if (rows.AsDigest(1) == digest) return Admission{RunSpec(), RunId(rows.Text(0))};
-    Error taken = MakeError(ErrorCode::kUsage, fmt::format("submission {} is {}, which is another job", submit.submission, rows.Text(0)), "choose another --id");
+    Error taken =
+        MakeError(ErrorCode::kUsage, fmt::format("submission {} is {}, which is another job", submit.submission, rows.Text(0)),
+                  "choose another --id");
     return taken;
   }
   for (const wire::Input& input : submit.inputs) {
     for (const wire::BlobFile& file : input.files) {
-      if (!blobs.Has(file.digest)) return MakeError(ErrorCode::kNotFound, fmt::format("input {}: {} was not sent", EscapeControl(input.name), EscapeControl(file.path)));
+      if (!blobs.Has(file.digest)) {
+        return MakeError(ErrorCode::kNotFound,
+                         fmt::format("input {}: {} was not sent", EscapeControl(input.name), EscapeControl(file.path)));
+      }
     }
   }
   Admission admission;
@@ -194,7 +214,8 @@ Result<Admission> Admit(const wire::Submit& submit, const State& state, Database
   return admission;
 }
 
-Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry, AdmissionPolicy policy) {
+Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry,
+                          AdmissionPolicy policy) {
   return MakeSpec(plan.job_json, plan.inputs, state, db, registry, policy);
 }
 

@@ -1,5 +1,5 @@
-// From what a client submits to a run that can be queued: checked again, every name resolved to a digest, refused early with the key
-// that is wrong. Nothing is stored here.
+// From what a client submits to a run that can be queued: checked again, every name resolved to a digest, refused early with the
+// key that is wrong. Nothing is stored here.
 #pragma once
 
 #include "base/result.h"
@@ -20,12 +20,14 @@ struct AdmissionPolicy {
   bool wait_for_unknown_gpu = false;  // a GPU kind that no worker has: the run waits for one instead of being refused
 };
 
-// `registry` may be null: then names are refused. Errors: kSpec with the key, kUsage for another job under a submission id that is
-// taken, kNotFound where input blobs were not sent.
-Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry, const BlobDesk& blobs, AdmissionPolicy policy);
+// `registry` may be null: then names are refused. Errors: kSpec with the key, kUsage for another job under a submission id that
+// is taken, kNotFound where input blobs were not sent.
+Result<Admission> Admit(const wire::Submit& submit, const State& state, Database& db, RegistryPort* registry,
+                        const BlobDesk& blobs, AdmissionPolicy policy);
 
 // The same for Plan, which has no submission id and needs no blobs.
-Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry, AdmissionPolicy policy);
+Result<RunSpec> AdmitPlan(const wire::Plan& plan, const State& state, Database& db, RegistryPort* registry,
+                          AdmissionPolicy policy);
 
 // "r-" and 12 letters or digits of the system's randomness.
 RunId MakeRunId();

@@ -19,7 +19,8 @@ Result<wire::BlobPiece> BlobDesk::Get(const wire::GetBlob& question) const {
   wire::BlobPiece piece;
   LORRY_ASSIGN_OR_RETURN(piece.size, store_.SizeOf(question.digest));
   piece.offset = question.offset;
-  LORRY_ASSIGN_OR_RETURN(piece.bytes, store_.ReadPiece(question.digest, question.offset, std::min(question.max_bytes, wire::kBlobPieceBytes)));
+  LORRY_ASSIGN_OR_RETURN(piece.bytes,
+                         store_.ReadPiece(question.digest, question.offset, std::min(question.max_bytes, wire::kBlobPieceBytes)));
   return piece;
 }
 

@@ -1,5 +1,5 @@
-// Blobs as clients and workers send and fetch them, piece by piece: the wire's side of the registry's blob store (registry/blob_store.h).
-// Any thread, but the pieces of one blob one after the other.
+// Blobs as clients and workers send and fetch them, piece by piece: the wire's side of the registry's blob store
+// (registry/blob_store.h). Any thread, but the pieces of one blob one after the other.
 #pragma once
 
 #include <string>

@@ -22,18 +22,27 @@ json TimeJson(Instant at) { return at == Instant() ? json() : json(FormatUtc(at)
 
 json ErrorJson(const wire::ErrorDetail& error) {
   if (error.message.empty()) return json();
-  return json{{"code", ErrorCodeName(error.ToError().code)}, {"message", error.message}, {"hint", error.hint}, {"file", error.file}, {"line", error.line}, {"key", error.key}};
+  return json{{"code", ErrorCodeName(error.ToError().code)},
+              {"message", error.message},
+              {"hint", error.hint},
+              {"file", error.file},
+              {"line", error.line},
+              {"key", error.key}};
 }
 
 json FilesJson(const std::vector<wire::BlobFile>& files) {
   json list = json::array();
-  for (const wire::BlobFile& file : files) list.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  for (const wire::BlobFile& file : files) {
+    list.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  }
   return list;
 }
 
 json NamedFilesJson(const std::vector<wire::Input>& inputs) {
   json list = json::array();
-  for (const wire::Input& input : inputs) list.push_back({{"name", input.name}, {"directory", input.directory}, {"files", FilesJson(input.files)}});
+  for (const wire::Input& input : inputs) {
+    list.push_back({{"name", input.name}, {"directory", input.directory}, {"files", FilesJson(input.files)}});
+  }
   return list;
 }
 
@@ -44,9 +53,15 @@ Result<json> AttemptsJson(Database& db, const RunId& run) {
     LORRY_ASSIGN_OR_RETURN(auto class_ms, ClassMillis(db, run, record.ref.attempt));
     json devices = json::array();
     for (const DeviceId& device : record.devices) devices.push_back(device.str());
-    list.push_back({{"attempt", record.ref.attempt.value()}, {"epoch", record.ref.epoch.value()}, {"worker", record.worker.str()},
-                    {"devices", std::move(devices)}, {"granted", TimeJson(record.granted)}, {"ended", TimeJson(record.ended)},
-                    {"reason", EndReasonName(record.reason)}, {"error", ErrorJson(record.error)}, {"class_ms", class_ms}});
+    list.push_back({{"attempt", record.ref.attempt.value()},
+                    {"epoch", record.ref.epoch.value()},
+                    {"worker", record.worker.str()},
+                    {"devices", std::move(devices)},
+                    {"granted", TimeJson(record.granted)},
+                    {"ended", TimeJson(record.ended)},
+                    {"reason", EndReasonName(record.reason)},
+                    {"error", ErrorJson(record.error)},
+                    {"class_ms", class_ms}});
   }
   return list;
 }
@@ -60,20 +75,32 @@ Result<std::string> WorkerList(const State& state, Database&, const std::string&
   for (const auto& [id, worker] : state.workers) {
     json devices = json::array();
     for (const auto& [device, held] : worker.devices) {
-      devices.push_back({{"device", device.str()}, {"kind", held.device.kind}, {"gpu", held.device.gpu}, {"memory", held.device.memory},
-                         {"state", !held.device.fault.empty() ? "faulty" : held.holder.empty() ? "free" : "leased"},
-                         {"fault", held.device.fault}, {"run", held.holder.empty() ? json() : json(held.holder.str())}});
+      devices.push_back({{"device", device.str()},
+                         {"kind", held.device.kind},
+                         {"gpu", held.device.gpu},
+                         {"memory", held.device.memory},
+                         {"state", !held.device.fault.empty() ? "faulty"
+                                   : held.holder.empty()      ? "free"
+                                                              : "leased"},
+                         {"fault", held.device.fault},
+                         {"run", held.holder.empty() ? json() : json(held.holder.str())}});
     }
-    workers.push_back({{"worker", id.str()}, {"state", worker.drained ? "drained" : HealthName(worker.health)}, {"address", worker.host},
-                       {"since", TimeJson(worker.last_seen)}, {"build", worker.build}, {"storage_ok", worker.storage_ok},
-                       {"storage_problem", worker.storage_problem}, {"devices", std::move(devices)}});
+    workers.push_back({{"worker", id.str()},
+                       {"state", worker.drained ? "drained" : HealthName(worker.health)},
+                       {"address", worker.host},
+                       {"since", TimeJson(worker.last_seen)},
+                       {"build", worker.build},
+                       {"storage_ok", worker.storage_ok},
+                       {"storage_problem", worker.storage_problem},
+                       {"devices", std::move(devices)}});
   }
   return ShownJson(json{{"workers", std::move(workers)}});
 }
 
 Result<std::string> RunOutputs(const State& state, Database&, const std::string& text) {
   LORRY_ASSIGN_OR_RETURN(json question, ParseJson(text));
-  const RunId id(question.is_object() && question.contains("run") && question["run"].is_string() ? question["run"].get<std::string>() : "");
+  const RunId id(
+      question.is_object() && question.contains("run") && question["run"].is_string() ? question["run"].get<std::string>() : "");
   const Run* run = state.FindRun(id);
   if (run == nullptr) return NoSuchRun(id);
   return ShownJson(json{{"run", id.str()}, {"outputs", NamedFilesJson(run->outputs)}});
@@ -82,14 +109,22 @@ Result<std::string> RunOutputs(const State& state, Database&, const std::string&
 // {"run", "from", "limit"}: the array's elements with their start, end and status.
 Result<std::string> RunElements(Database& db, const std::string& text) {
   LORRY_ASSIGN_OR_RETURN(json question, ParseJson(text));
-  if (!question.is_object() || !question.contains("run") || !question["run"].is_string()) return MakeError(ErrorCode::kUsage, "run.elements needs a run");
+  if (!question.is_object() || !question.contains("run") || !question["run"].is_string()) {
+    return MakeError(ErrorCode::kUsage, "run.elements needs a run");
+  }
   json elements = json::array();
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT element, attempt, started_ms, ended_ms, status FROM element WHERE run=? AND element>=? ORDER BY element LIMIT ?",
-                                           question["run"].get<std::string>(), question.value("from", int64_t{0}), question.value("limit", int64_t{1000})));
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT element, attempt, started_ms, ended_ms, status FROM element WHERE run=? AND "
+                                           "element>=? ORDER BY element LIMIT ?",
+                                           question["run"].get<std::string>(), question.value("from", int64_t{0}),
+                                           question.value("limit", int64_t{1000})));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(bool more, rows.Next());
     if (!more) break;
-    elements.push_back({{"element", rows.Integer(0)}, {"attempt", rows.Integer(1)}, {"started_ms", rows.Integer(2)}, {"ended_ms", rows.Integer(3)}, {"status", rows.Integer(4)}});
+    elements.push_back({{"element", rows.Integer(0)},
+                        {"attempt", rows.Integer(1)},
+                        {"started_ms", rows.Integer(2)},
+                        {"ended_ms", rows.Integer(3)},
+                        {"status", rows.Integer(4)}});
   }
   return json{{"elements", std::move(elements)}}.dump();
 }
@@ -102,7 +137,9 @@ Result<std::string> VerifyChain(Database& db, const std::string&) {
 
 }  // namespace
 
-Error NoSuchRun(const RunId& run) { return MakeError(ErrorCode::kNotFound, fmt::format("run \"{}\" not found", run), "`lorry ps --all` lists them"); }
+Error NoSuchRun(const RunId& run) {
+  return MakeError(ErrorCode::kNotFound, fmt::format("run \"{}\" not found", run), "`lorry ps --all` lists them");
+}
 
 wire::RunSummary Summarize(const State& state, const Run& run, Instant now) {
   wire::RunSummary s;
@@ -151,38 +188,67 @@ Result<std::string> ShowRunJson(const State& state, Database& db, const Run& run
   LORRY_ASSIGN_OR_RETURN(json attempts, AttemptsJson(db, run.spec.id));
   LORRY_ASSIGN_OR_RETURN(json job, ParseJson(run.spec.job_json));
   json checkpoints = json::array();
-  for (const wire::CheckpointRef& c : run.checkpoints) checkpoints.push_back({{"step", c.step}, {"path", c.path}, {"sha256", c.digest.hex()}});
+  for (const wire::CheckpointRef& c : run.checkpoints) {
+    checkpoints.push_back({{"step", c.step}, {"path", c.path}, {"sha256", c.digest.hex()}});
+  }
   json after = json::array();
   for (const RunId& id : run.spec.after) after.push_back(id.str());
   json result;
   if (!run.result_json.empty()) {
     LORRY_ASSIGN_OR_RETURN(result, ParseJson(run.result_json));
   }
-  return ShownJson(json{{"run", s.run.str()}, {"name", s.name}, {"project", s.project.str()}, {"team", run.spec.team}, {"kind", s.kind}, {"state", s.state},
-              {"reason", s.reason}, {"detail", s.detail}, {"error", ErrorJson(run.error)}, {"priority", s.priority}, {"model", run.spec.model},
-              {"submitted", TimeJson(s.submitted)}, {"started", TimeJson(s.started)}, {"ended", TimeJson(s.ended)}, {"done", s.done},
-              {"total", s.total}, {"failed_elements", run.failed_elements}, {"after", std::move(after)}, {"attempts", std::move(attempts)},
-              {"checkpoints", std::move(checkpoints)}, {"inputs", NamedFilesJson(run.spec.inputs)}, {"outputs", NamedFilesJson(run.outputs)},
-              {"result", std::move(result)}, {"job", std::move(job)}});
+  return ShownJson(json{{"run", s.run.str()},
+                        {"name", s.name},
+                        {"project", s.project.str()},
+                        {"team", run.spec.team},
+                        {"kind", s.kind},
+                        {"state", s.state},
+                        {"reason", s.reason},
+                        {"detail", s.detail},
+                        {"error", ErrorJson(run.error)},
+                        {"priority", s.priority},
+                        {"model", run.spec.model},
+                        {"submitted", TimeJson(s.submitted)},
+                        {"started", TimeJson(s.started)},
+                        {"ended", TimeJson(s.ended)},
+                        {"done", s.done},
+                        {"total", s.total},
+                        {"failed_elements", run.failed_elements},
+                        {"after", std::move(after)},
+                        {"attempts", std::move(attempts)},
+                        {"checkpoints", std::move(checkpoints)},
+                        {"inputs", NamedFilesJson(run.spec.inputs)},
+                        {"outputs", NamedFilesJson(run.outputs)},
+                        {"result", std::move(result)},
+                        {"job", std::move(job)}});
 }
 
 std::string ExplainJson(const State& state, const Run& run, const std::string& unstored, Instant now) {
   std::vector<std::string> lines;
   if (!unstored.empty()) lines.push_back("storage: the scheduler cannot store what happens: " + unstored);
   if (HasEnded(run.state)) {
-    lines.push_back(fmt::format("{} ({}) after {} attempt{}", RunStateName(run.state), EndReasonName(run.reason), run.attempts, run.attempts == 1 ? "" : "s"));
+    lines.push_back(fmt::format("{} ({}) after {} attempt{}", RunStateName(run.state), EndReasonName(run.reason), run.attempts,
+                                run.attempts == 1 ? "" : "s"));
     if (!run.error.message.empty()) lines.push_back(run.error.ToError().Format());
     if (!run.why.empty()) lines.push_back("asked: " + run.why);
   } else if (run.state == RunState::kRunning) {
     const Attempt& attempt = state.attempts.at(run.spec.id);
-    lines.push_back(fmt::format("attempt {} runs on worker {} with {} device{}, phase {}", run.attempts, attempt.worker, attempt.devices.size(),
-                                attempt.devices.size() == 1 ? "" : "s", attempt.phase.empty() ? "startup" : attempt.phase));
+    lines.push_back(fmt::format("attempt {} runs on worker {} with {} device{}, phase {}", run.attempts, attempt.worker,
+                                attempt.devices.size(), attempt.devices.size() == 1 ? "" : "s",
+                                attempt.phase.empty() ? "startup" : attempt.phase));
     if (attempt.stopping) lines.push_back(fmt::format("it was told to stop ({})", EndReasonName(attempt.stop_reason)));
   } else {
     lines = WhyWaiting(state, run, now);
-    if (run.last_reason != EndReason::kNone) lines.push_back(fmt::format("attempt {} ended with {}: {}", run.attempts, EndReasonName(run.last_reason), run.error.message));
+    if (run.last_reason != EndReason::kNone) {
+      lines.push_back(
+          fmt::format("attempt {} ended with {}: {}", run.attempts, EndReasonName(run.last_reason), run.error.message));
+    }
   }
-  return ShownJson(json{{"run", run.spec.id.str()}, {"name", run.spec.name}, {"state", RunStateName(run.state)}, {"reason", EndReasonName(run.reason)}, {"lines", lines}});
+  return ShownJson(json{{"run", run.spec.id.str()},
+                        {"name", run.spec.name},
+                        {"state", RunStateName(run.state)},
+                        {"reason", EndReasonName(run.reason)},
+                        {"lines", lines}});
 }
 
 Result<std::string> Asked(const std::string& name, const std::function<Result<std::string>()>& ask) {

@@ -49,7 +49,8 @@ Actions Core::OnSubmit(RunSpec spec, Instant now) {
   run.submitted = now;
   if (run.spec.array > 0) run.book.SetTotal(run.spec.array);
   const RunId id = run.spec.id;
-  Note(id, "submitted", ShownJson(json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}));
+  Note(id, "submitted",
+       ShownJson(json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}));
   auto [entry, made] = state_.runs.emplace(id, std::move(run));
   state_.queue.insert(State::QueueKey(entry->second));
   out_.runs.insert(id);
@@ -168,7 +169,10 @@ Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   }
   for (const RunId& id : dropped) {
     AddDrain(&state_.attempts.at(id), now);
-    EndAttempt(id, EndReason::kNodeLost, wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} came back without it", hello.worker))), now);
+    EndAttempt(
+        id, EndReason::kNodeLost,
+        wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} came back without it", hello.worker))),
+        now);
   }
   place_ = true;
   return Take(now);
@@ -225,15 +229,20 @@ Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Che
   if (attempt != nullptr) {
     Run& run = state_.runs.at(message.attempt.run);
     attempt->accepted = true;
-    const bool known = std::any_of(run.checkpoints.begin(), run.checkpoints.end(),
-                                   [&](const wire::CheckpointRef& old) { return old.step == made.step && old.digest == made.digest; });
+    const bool known = std::any_of(run.checkpoints.begin(), run.checkpoints.end(), [&](const wire::CheckpointRef& old) {
+      return old.step == made.step && old.digest == made.digest;
+    });
     if (!known) {
       attempt->progressed = true;
       std::erase_if(run.checkpoints, [&](const wire::CheckpointRef& old) { return old.step >= made.step; });
       run.checkpoints.insert(run.checkpoints.begin(), made);
       if (run.checkpoints.size() > 4) run.checkpoints.pop_back();
       out_.runs.insert(run.spec.id);
-      Note(run.spec.id, "checkpoint", ShownJson(json{{"attempt", message.attempt.attempt.value()}, {"step", made.step}, {"path", made.path}, {"sha256", made.digest.hex()}}));
+      Note(run.spec.id, "checkpoint",
+           ShownJson(json{{"attempt", message.attempt.attempt.value()},
+                          {"step", made.step},
+                          {"path", made.path},
+                          {"sha256", made.digest.hex()}}));
     }
   }
   Say(id, wire::CheckpointCommitted{message.attempt, made.step, attempt != nullptr}, request);
@@ -253,16 +262,21 @@ Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finis
   wire::ErrorDetail error = finished.error;
   if (reason == EndReason::kDone && run.book.total() > 0 && !run.book.AllDone()) {
     reason = EndReason::kInternal;
-    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kInternal, fmt::format("the attempt says done with {} of {} rows committed", run.book.done(), run.book.total())));
+    error =
+        wire::ErrorDetail::Of(MakeError(ErrorCode::kInternal, fmt::format("the attempt says done with {} of {} rows committed",
+                                                                          run.book.done(), run.book.total())));
   }
   if (reason == EndReason::kDone && run.failed_elements > 0) {
     reason = EndReason::kUserError;
-    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kConflict, fmt::format("{} of {} elements ended with a status other than 0", run.failed_elements, run.book.total()),
-                                            "`lorry show` lists them"));
+    error = wire::ErrorDetail::Of(
+        MakeError(ErrorCode::kConflict,
+                  fmt::format("{} of {} elements ended with a status other than 0", run.failed_elements, run.book.total()),
+                  "`lorry show` lists them"));
   }
   if (const std::string* outside = OutsidePath(finished.outputs); reason == EndReason::kDone && outside != nullptr) {
     reason = EndReason::kInternal;
-    error = wire::ErrorDetail::Of(MakeError(ErrorCode::kInternal, fmt::format("the worker names an output \"{}\" outside its folder", EscapeControl(*outside))));
+    error = wire::ErrorDetail::Of(MakeError(
+        ErrorCode::kInternal, fmt::format("the worker names an output \"{}\" outside its folder", EscapeControl(*outside))));
   }
   if (reason == EndReason::kDone) {
     run.outputs = finished.outputs;
@@ -310,7 +324,8 @@ Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::Row
     answer.done = run.book.done();
     if (answer.accepted > 0) {
       attempt->progressed = true;
-      Note(run.spec.id, "rows", ShownJson(json{{"attempt", reports.attempt.attempt.value()}, {"committed", answer.accepted}, {"done", answer.done}}));
+      Note(run.spec.id, "rows",
+           ShownJson(json{{"attempt", reports.attempt.attempt.value()}, {"committed", answer.accepted}, {"done", answer.done}}));
     }
     AnswerWaiting(attempt, &run);
   }
@@ -343,7 +358,9 @@ Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire:
     uint64_t ended = 0;
     for (const wire::ElementEnd& end : reports.ended) {
       if (!run.book.Finish(end.element)) continue;
-      ElementRow& row = rows.try_emplace(end.element, ElementRow{run.spec.id, end.element, reports.attempt.attempt, Instant(), Instant(), 0}).first->second;
+      ElementRow& row =
+          rows.try_emplace(end.element, ElementRow{run.spec.id, end.element, reports.attempt.attempt, Instant(), Instant(), 0})
+              .first->second;
       row.ended = end.at;
       row.status = end.status;
       run.failed_elements += end.status != 0;
@@ -353,7 +370,8 @@ Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire:
     answer.done = run.book.done();
     if (!rows.empty()) {
       attempt->progressed = attempt->progressed || ended > 0;
-      Note(run.spec.id, "elements", fmt::format(R"({{"started":{},"ended":{},"done":{}}})", reports.started.size(), ended, answer.done));
+      Note(run.spec.id, "elements",
+           fmt::format(R"({{"started":{},"ended":{},"done":{}}})", reports.started.size(), ended, answer.done));
     }
     AnswerWaiting(attempt, &run);
   }
@@ -377,8 +395,11 @@ Actions Core::OnTick(Instant now) {
     const RunSpec& spec = run.spec;
     if (attempt.stopping) continue;
     const Millis ran = run.ran + (now - attempt.granted);
-    if (spec.max_duration.count() > 0 && ran >= spec.max_duration) StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
-    else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
+    if (spec.max_duration.count() > 0 && ran >= spec.max_duration) {
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
+    } else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) {
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
+    }
   }
   std::vector<RunId> expired;
   for (const auto& [priority, order, id] : state_.queue) {
@@ -388,7 +409,9 @@ Actions Core::OnTick(Instant now) {
   }
   for (const RunId& id : expired) {
     Run& run = state_.runs.at(id);
-    if (!HasEnded(run.state)) EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
+    if (!HasEnded(run.state)) {
+      EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
+    }
   }
   return Take(now);
 }
@@ -402,7 +425,9 @@ Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_jso
   } else {
     run.error = wire::ErrorDetail::Of(result_json.error());
     const ErrorCode code = result_json.error().code;
-    const EndReason reason = code == ErrorCode::kStorage ? EndReason::kStorage : code == ErrorCode::kInternal ? EndReason::kInternal : EndReason::kSpecError;
+    const EndReason reason = code == ErrorCode::kStorage    ? EndReason::kStorage
+                             : code == ErrorCode::kInternal ? EndReason::kInternal
+                                                            : EndReason::kSpecError;
     EndRun(&run, RunState::kFailed, reason, now);
   }
   return Take(now);

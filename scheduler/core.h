@@ -1,4 +1,5 @@
-// The scheduler's decisions: state, an event and `now` go in, actions come out. Nothing here opens, sends, stores or reads a clock.
+// The scheduler's decisions: state, an event and `now` go in, actions come out. Nothing here opens, sends, stores or reads a
+// clock.
 //
 // One On... function per event, all in core.cc. The reactor stores what an Actions says in one transaction and only then sends
 // what it says; where storing fails, the core is thrown away and built again from the state file. One thread.
@@ -23,8 +24,9 @@ struct CoreOptions {
   Millis longest_backoff{60000};
 };
 
-using ToWorker = std::variant<wire::Welcome, wire::Grant, wire::Stop, wire::HeartbeatAck, wire::CheckpointCommitted, wire::FinishedAck, wire::RowLease,
-                              wire::RowsCommitted, wire::ElementLease, wire::ElementsCommitted>;
+using ToWorker =
+    std::variant<wire::Welcome, wire::Grant, wire::Stop, wire::HeartbeatAck, wire::CheckpointCommitted, wire::FinishedAck,
+                 wire::RowLease, wire::RowsCommitted, wire::ElementLease, wire::ElementsCommitted>;
 struct Send {
   WorkerId worker;
   uint64_t request = 0;  // that it answers; 0: it is no answer
@@ -45,13 +47,20 @@ struct AttemptRecord {
   std::vector<DeviceId> devices;
   std::vector<std::string> device_kinds;
   Instant granted;
-  Instant ended;               // 0: it runs
+  Instant ended;  // 0: it runs
   EndReason reason = EndReason::kNone;
   wire::ErrorDetail error;
 };
 
-struct SpanRow { wire::AttemptRef attempt; uint64_t index = 0; wire::Span span; };
-struct RowRow { RunId run; wire::RowReport row; };
+struct SpanRow {
+  wire::AttemptRef attempt;
+  uint64_t index = 0;
+  wire::Span span;
+};
+struct RowRow {
+  RunId run;
+  wire::RowReport row;
+};
 struct ElementRow {
   RunId run;
   uint64_t element = 0;
@@ -61,11 +70,24 @@ struct ElementRow {
   int32_t status = 0;
 };
 // The leases of a run's rows or elements: more of them, or exactly these.
-struct LeaseChange { RunId run; bool replace = false; std::vector<wire::Range> ranges; };
+struct LeaseChange {
+  RunId run;
+  bool replace = false;
+  std::vector<wire::Range> ranges;
+};
 // Outputs to publish in this very transaction; OnPublished tells how it went.
-struct PublishWish { RunId run; AttemptNumber attempt; std::vector<wire::Output> outputs; std::string facts_json; };
+struct PublishWish {
+  RunId run;
+  AttemptNumber attempt;
+  std::vector<wire::Output> outputs;
+  std::string facts_json;
+};
 // Device time to post in this very transaction.
-struct PostingWish { RunId run; AttemptNumber attempt; std::vector<wire::Span> spans; };
+struct PostingWish {
+  RunId run;
+  AttemptNumber attempt;
+  std::vector<wire::Span> spans;
+};
 
 struct Actions {
   std::vector<Send> sends;
@@ -81,7 +103,8 @@ struct Actions {
   std::vector<wire::AttemptRef> stop;  // OnHello: what the worker holds and must end
 
   bool ChangesState() const {
-    return !events.empty() || !runs.empty() || !attempts.empty() || !spans.empty() || !rows.empty() || !elements.empty() || !leases.empty();
+    return !events.empty() || !runs.empty() || !attempts.empty() || !spans.empty() || !rows.empty() || !elements.empty() ||
+           !leases.empty();
   }
 };
 

@@ -24,9 +24,13 @@ json RangesJson(const std::vector<wire::Range>& ranges) {
 
 }  // namespace
 
-void Core::Say(const WorkerId& worker, ToWorker body, uint64_t request) { out_.sends.push_back(Send{worker, request, std::move(body)}); }
+void Core::Say(const WorkerId& worker, ToWorker body, uint64_t request) {
+  out_.sends.push_back(Send{worker, request, std::move(body)});
+}
 
-void Core::Note(const RunId& run, std::string kind, std::string json) { out_.events.push_back(Event{run, std::move(kind), std::move(json)}); }
+void Core::Note(const RunId& run, std::string kind, std::string json) {
+  out_.events.push_back(Event{run, std::move(kind), std::move(json)});
+}
 
 Attempt* Core::AttemptOf(const WorkerId& worker, const wire::AttemptRef& ref) {
   Attempt* attempt = state_.FindAttempt(ref);
@@ -48,7 +52,8 @@ void Core::EndRun(Run* run, RunState state, EndReason reason, Instant now) {
   run->reason = reason;
   run->wish = Wish::kNone;
   run->ended = now;
-  Note(run->spec.id, "ended", ShownJson(json{{"state", RunStateName(state)}, {"reason", EndReasonName(reason)}, {"message", run->error.message}}));
+  Note(run->spec.id, "ended",
+       ShownJson(json{{"state", RunStateName(state)}, {"reason", EndReasonName(reason)}, {"message", run->error.message}}));
   FailDependents(run->spec.id, now);
   place_ = true;
 }
@@ -65,7 +70,8 @@ void Core::FailDependents(const RunId& id, Instant now) {
   for (const RunId& other : waiting) {
     Run& run = state_.runs.at(other);
     if (HasEnded(run.state)) continue;
-    run.error = wire::ErrorDetail::Of(MakeError(ErrorCode::kConflict, fmt::format("it was to run after {}, which ended {}", id, RunStateName(ended.state))));
+    run.error = wire::ErrorDetail::Of(
+        MakeError(ErrorCode::kConflict, fmt::format("it was to run after {}, which ended {}", id, RunStateName(ended.state))));
     EndRun(&run, RunState::kCancelled, EndReason::kCancelled, now);
   }
 }
@@ -85,8 +91,13 @@ void Core::GrantWhatFits(Instant now) {
       worker.devices.at(device).holder = place.run;
       attempt.device_kinds.push_back(worker.devices.at(device).device.kind);
     }
-    out_.attempts.push_back(AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, now, Instant(), EndReason::kNone, {}});
-    Note(place.run, "granted", ShownJson(json{{"attempt", run.attempts}, {"epoch", attempt.ref.epoch.value()}, {"worker", place.worker.str()}, {"devices", place.devices.size()}}));
+    out_.attempts.push_back(
+        AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, now, Instant(), EndReason::kNone, {}});
+    Note(place.run, "granted",
+         ShownJson(json{{"attempt", run.attempts},
+                        {"epoch", attempt.ref.epoch.value()},
+                        {"worker", place.worker.str()},
+                        {"devices", place.devices.size()}}));
     SayGrant(&state_.attempts.emplace(place.run, std::move(attempt)).first->second, now);
   }
 }
@@ -94,14 +105,17 @@ void Core::GrantWhatFits(Instant now) {
 void Core::SayGrant(Attempt* attempt, Instant now) {
   const Run& run = state_.runs.at(attempt->ref.run);
   attempt->last_said = now;
-  wire::Grant grant{attempt->ref, run.spec.kind, run.spec.name, run.spec.project.str(), run.spec.job_json, attempt->devices,
-                    run.spec.inputs, run.checkpoints, run.spec.array, run.spec.array > 0 ? 0 : run.book.done(), run.spec.model_created};
+  wire::Grant grant{
+      attempt->ref,          run.spec.kind,   run.spec.name,   run.spec.project.str(), run.spec.job_json,
+      attempt->devices,      run.spec.inputs, run.checkpoints, run.spec.array,         run.spec.array > 0 ? 0 : run.book.done(),
+      run.spec.model_created};
   Say(attempt->worker, std::move(grant));
 }
 
 void Core::SayStop(Attempt* attempt, Instant now) {
   attempt->last_said = now;
-  Say(attempt->worker, wire::Stop{attempt->ref, attempt->stop_mode, attempt->stop_reason, static_cast<uint32_t>(options_.stop_grace.count())});
+  Say(attempt->worker,
+      wire::Stop{attempt->ref, attempt->stop_mode, attempt->stop_reason, static_cast<uint32_t>(options_.stop_grace.count())});
 }
 
 // A second stop may only be sharper than the first; the first one's reason stays unless a user cancels.
@@ -109,7 +123,8 @@ void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, 
   if (!attempt->stopping || reason == EndReason::kCancelled) attempt->stop_reason = reason;
   if (!attempt->stopping || mode == wire::StopMode::kNow) attempt->stop_mode = mode;
   attempt->stopping = true;
-  Note(attempt->ref.run, "stop", ShownJson(json{{"attempt", attempt->ref.attempt.value()}, {"reason", EndReasonName(attempt->stop_reason)}}));
+  Note(attempt->ref.run, "stop",
+       ShownJson(json{{"attempt", attempt->ref.attempt.value()}, {"reason", EndReasonName(attempt->stop_reason)}}));
   SayStop(attempt, now);
 }
 
@@ -117,8 +132,11 @@ void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, 
 void Core::RepeatWhatWasLost(const WorkerId& worker, Instant now) {
   for (auto& [id, attempt] : state_.attempts) {
     if (attempt.worker != worker || now - attempt.last_said < options_.heartbeat + options_.heartbeat) continue;
-    if (!attempt.accepted) SayGrant(&attempt, now);
-    else if (attempt.stopping) SayStop(&attempt, now);
+    if (!attempt.accepted) {
+      SayGrant(&attempt, now);
+    } else if (attempt.stopping) {
+      SayStop(&attempt, now);
+    }
   }
 }
 
@@ -148,8 +166,8 @@ void Core::TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::S
   }
 }
 
-// From the last sign of life on each device to the end of its lease: to `until`, but never longer than a lease is. What was down for a
-// night has not held its devices for a night.
+// From the last sign of life on each device to the end of its lease: to `until`, but never longer than a lease is. What was down
+// for a night has not held its devices for a night.
 void Core::AddDrain(Attempt* attempt, Instant until) {
   for (size_t i = 0; i < attempt->devices.size(); ++i) {
     Instant from = attempt->granted;
@@ -176,7 +194,8 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   run.ran = run.ran + (now - attempt.granted);
   run.last_reason = reason;
   run.error = error;
-  out_.attempts.push_back(AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, attempt.granted, now, reason, error});
+  out_.attempts.push_back(
+      AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, attempt.granted, now, reason, error});
   out_.postings.push_back(PostingWish{id, attempt.ref.attempt, attempt.spans});
   out_.runs.insert(id);
   json ended{{"attempt", attempt.ref.attempt.value()}, {"reason", EndReasonName(reason)}, {"message", error.message}};
@@ -223,15 +242,16 @@ void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, 
   } else if (rule.retried) {
     const auto worker = state_.workers.find(ended.worker);
     const bool unwell = worker != state_.workers.end() && !worker->second.storage_ok;
-    Retry(run, reason, {.progressed = ended.progressed, .counts = rule.counts, .waits_for_storage = rule.when_mended && unwell}, now);
+    Retry(run, reason, {.progressed = ended.progressed, .counts = rule.counts, .waits_for_storage = rule.when_mended && unwell},
+          now);
   } else {
     EndRun(run, reason == EndReason::kExpired ? RunState::kExpired : RunState::kFailed, reason, now);
   }
 }
 
-// At once after the first failure; later and later while nothing comes of it. After a storage failure the worker's next heartbeats come
-// first, which say how its storage is. Where it is not well the run waits for it (placement.cc); a failure on a worker that says that
-// it is well is not one that waiting mends: after the second in a row the run ends in it.
+// At once after the first failure; later and later while nothing comes of it. After a storage failure the worker's next
+// heartbeats come first, which say how its storage is. Where it is not well the run waits for it (placement.cc); a failure on a
+// worker that says that it is well is not one that waiting mends: after the second in a row the run ends in it.
 void Core::Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now) {
   const bool of_storage = RetryRuleOf(reason).when_mended;
   if (!ended.waits_for_storage) run->fruitless = ended.progressed ? 0 : run->fruitless + 1;
@@ -256,7 +276,8 @@ void Core::LoseWorker(Worker* worker, Instant until, Instant now) {
   }
   for (const RunId& id : held) {
     AddDrain(&state_.attempts.at(id), until);
-    EndAttempt(id, EndReason::kNodeLost, wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} was lost", worker->id))), now);
+    EndAttempt(id, EndReason::kNodeLost,
+               wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} was lost", worker->id))), now);
   }
 }
 
@@ -268,8 +289,11 @@ void Core::AnswerWaiting(Attempt* attempt, Run* run) {
   if (ranges.empty() && !no_more) return;
   attempt->waiting.reset();
   if (!ranges.empty()) out_.leases.push_back(LeaseChange{run->spec.id, false, ranges});
-  if (run->spec.array > 0) Say(attempt->worker, wire::ElementLease{attempt->ref, std::move(ranges), no_more}, waiting.request);
-  else Say(attempt->worker, wire::RowLease{attempt->ref, std::move(ranges), no_more}, waiting.request);
+  if (run->spec.array > 0) {
+    Say(attempt->worker, wire::ElementLease{attempt->ref, std::move(ranges), no_more}, waiting.request);
+  } else {
+    Say(attempt->worker, wire::RowLease{attempt->ref, std::move(ranges), no_more}, waiting.request);
+  }
 }
 
 Actions Core::Take(Instant now) {

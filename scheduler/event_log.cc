@@ -26,8 +26,8 @@ struct FixedPart {
   int64_t expires_after_ms = 0;
   wire::StopMode on_exceed = wire::StopMode::kCheckpoint;
   Instant model_created;
-  LORRY_WIRE_FIELDS(inputs, after, gpu, device_kind, min_memory, devices, elastic, max_attempts, row_max_attempts, array, max_duration_ms,
-                    expires_after_ms, on_exceed, model_created)
+  LORRY_WIRE_FIELDS(inputs, after, gpu, device_kind, min_memory, devices, elastic, max_attempts, row_max_attempts, array,
+                    max_duration_ms, expires_after_ms, on_exceed, model_created)
 };
 struct MovingPart {
   wire::ErrorDetail error;
@@ -44,7 +44,8 @@ struct MovingPart {
   uint64_t total = 0;
   std::vector<wire::Output> outputs;
   uint64_t failed_elements = 0;
-  LORRY_WIRE_FIELDS(error, wish, why, ran_ms, counted, fruitless, last_reason, not_before, checkpoints, rows, done, total, outputs, failed_elements)
+  LORRY_WIRE_FIELDS(error, wish, why, ran_ms, counted, fruitless, last_reason, not_before, checkpoints, rows, done, total,
+                    outputs, failed_elements)
 };
 struct AttemptRest {
   std::vector<DeviceId> devices;
@@ -85,37 +86,56 @@ Digest ChainHash(const Digest& previous, Sequence seq, Instant at, const Event& 
 
 Status StoreRun(Database& db, const Run& run) {
   const RunSpec& s = run.spec;
-  const FixedPart fixed{s.inputs, s.after, s.needs.gpu, s.needs.kind, s.needs.min_memory, s.needs.count, s.needs.elastic, s.max_attempts,
-                        s.row_max_attempts, s.array, s.max_duration.count(), s.expires_after.count(), s.on_exceed, s.model_created};
-  const MovingPart moving{run.error, static_cast<uint8_t>(run.wish), run.why, run.ran.count(), run.counted, run.fruitless, run.last_reason,
-                          run.not_before, run.checkpoints, run.book.total(), run.book.total() > 0 ? run.book.done() : run.done,
-                          run.book.total() > 0 ? run.book.total() : run.total, run.outputs, run.failed_elements};
+  const FixedPart fixed{
+      s.inputs,        s.after,        s.needs.gpu,        s.needs.kind, s.needs.min_memory,     s.needs.count,
+      s.needs.elastic, s.max_attempts, s.row_max_attempts, s.array,      s.max_duration.count(), s.expires_after.count(),
+      s.on_exceed,     s.model_created};
+  const MovingPart moving{run.error,
+                          static_cast<uint8_t>(run.wish),
+                          run.why,
+                          run.ran.count(),
+                          run.counted,
+                          run.fruitless,
+                          run.last_reason,
+                          run.not_before,
+                          run.checkpoints,
+                          run.book.total(),
+                          run.book.total() > 0 ? run.book.done() : run.done,
+                          run.book.total() > 0 ? run.book.total() : run.total,
+                          run.outputs,
+                          run.failed_elements};
   const std::string fixed_bytes = ToBlob(fixed);
   const std::string moving_bytes = ToBlob(moving);
-  return db.Run("INSERT INTO run VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) ON CONFLICT(run) DO UPDATE SET "
-                "state=?10, reason=?11, started_ms=?14, ended_ms=?15, attempts=?16, result=?18, moving=?20",
-                s.id, run.order, s.submission, s.submitted_digest, s.name, s.project, s.team, s.model, s.kind, RunStateName(run.state),
-                EndReasonName(run.reason), s.priority, run.submitted, run.started, run.ended, run.attempts, s.job_json, run.result_json,
-                BlobView{fixed_bytes}, BlobView{moving_bytes});
+  return db.Run(
+      "INSERT INTO run VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) ON CONFLICT(run) DO UPDATE "
+      "SET "
+      "state=?10, reason=?11, started_ms=?14, ended_ms=?15, attempts=?16, result=?18, moving=?20",
+      s.id, run.order, s.submission, s.submitted_digest, s.name, s.project, s.team, s.model, s.kind, RunStateName(run.state),
+      EndReasonName(run.reason), s.priority, run.submitted, run.started, run.ended, run.attempts, s.job_json, run.result_json,
+      BlobView{fixed_bytes}, BlobView{moving_bytes});
 }
 
 Status StoreAttempt(Database& db, const AttemptRecord& a) {
   const std::string rest = ToBlob(AttemptRest{a.devices, a.device_kinds, a.error});
-  return db.Run("INSERT INTO attempt VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT(run, attempt) DO UPDATE SET ended_ms=?6, reason=?7, "
-                "message=?8, rest=?9",
-                a.ref.run, a.ref.attempt, a.ref.epoch, a.worker, a.granted, a.ended, EndReasonName(a.reason), a.error.message, BlobView{rest});
+  return db.Run(
+      "INSERT INTO attempt VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT(run, attempt) DO UPDATE SET ended_ms=?6, reason=?7, "
+      "message=?8, rest=?9",
+      a.ref.run, a.ref.attempt, a.ref.epoch, a.worker, a.granted, a.ended, EndReasonName(a.reason), a.error.message,
+      BlobView{rest});
 }
 
 Status StoreRow(Database& db, const RowRow& entry) {
   const wire::RowReport& r = entry.row;
-  return db.Run("INSERT INTO batch_row VALUES(?,?,?,?,?,?,?,?,?,?,?)", entry.run, r.row, r.attempt, r.state == wire::RowState::kOk ? "ok" : "error",
-                r.shard, r.offset, r.length, r.digest, r.prompt_tokens, r.completion_tokens, r.millis);
+  return db.Run("INSERT INTO batch_row VALUES(?,?,?,?,?,?,?,?,?,?,?)", entry.run, r.row, r.attempt,
+                r.state == wire::RowState::kOk ? "ok" : "error", r.shard, r.offset, r.length, r.digest, r.prompt_tokens,
+                r.completion_tokens, r.millis);
 }
 
 Status StoreElement(Database& db, const ElementRow& e) {
-  return db.Run("INSERT INTO element VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(run, element) DO UPDATE SET attempt=?3, "
-                "started_ms=CASE WHEN ?4=0 THEN started_ms ELSE ?4 END, ended_ms=?5, status=?6",
-                e.run, e.element, e.attempt, e.started, e.ended, e.status);
+  return db.Run(
+      "INSERT INTO element VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(run, element) DO UPDATE SET attempt=?3, "
+      "started_ms=CASE WHEN ?4=0 THEN started_ms ELSE ?4 END, ended_ms=?5, status=?6",
+      e.run, e.element, e.attempt, e.started, e.ended, e.status);
 }
 
 Status StoreLeases(Database& db, const LeaseChange& change) {
@@ -179,8 +199,11 @@ Result<Run> RunFromRow(const Rows& rows) {
   run.total = m.total;
   run.outputs = std::move(m.outputs);
   // A run that has ended keeps its counts, not its book.
-  if (HasEnded(run.state)) run.failed_elements = m.failed_elements;
-  else if (m.rows > 0) run.book.SetTotal(m.rows);
+  if (HasEnded(run.state)) {
+    run.failed_elements = m.failed_elements;
+  } else if (m.rows > 0) {
+    run.book.SetTotal(m.rows);
+  }
   return run;
 }
 
@@ -197,7 +220,8 @@ Result<AttemptRecord> AttemptFromRow(const Rows& rows) {
   record.error = std::move(rest.error);
   return record;
 }
-constexpr std::string_view kAttemptColumns = "SELECT run, attempt, epoch, worker, granted_ms, ended_ms, reason, rest FROM attempt";
+constexpr std::string_view kAttemptColumns =
+    "SELECT run, attempt, epoch, worker, granted_ms, ended_ms, reason, rest FROM attempt";
 
 // Calls `use` for every row of a question.
 template <class Use, class... T>
@@ -211,15 +235,22 @@ Status ForEach(Database& db, std::string_view sql, const Use& use, const T&... v
 }
 
 Status LoadWork(Database& db, State* state) {
-  LORRY_TRY(ForEach(db, "SELECT b.run, b.row FROM batch_row b JOIN run r ON r.run=b.run WHERE r.ended_ms=0", [&](const Rows& rows) -> Status {
-    if (Run* run = state->FindRun(RunId(rows.Text(0)))) run->book.Finish(static_cast<uint64_t>(rows.Integer(1)));
-    return OkStatus();
-  }));
-  LORRY_TRY(ForEach(db, "SELECT e.run, e.element, e.status FROM element e JOIN run r ON r.run=e.run WHERE r.ended_ms=0 AND e.ended_ms>0", [&](const Rows& rows) -> Status {
-    Run* run = state->FindRun(RunId(rows.Text(0)));
-    if (run != nullptr && run->book.Finish(static_cast<uint64_t>(rows.Integer(1)))) run->failed_elements += rows.Integer(2) != 0;
-    return OkStatus();
-  }));
+  LORRY_TRY(ForEach(db, "SELECT b.run, b.row FROM batch_row b JOIN run r ON r.run=b.run WHERE r.ended_ms=0",
+                    [&](const Rows& rows) -> Status {
+                      if (Run* run = state->FindRun(RunId(rows.Text(0)))) {
+                        run->book.Finish(static_cast<uint64_t>(rows.Integer(1)));
+                      }
+                      return OkStatus();
+                    }));
+  LORRY_TRY(ForEach(
+      db, "SELECT e.run, e.element, e.status FROM element e JOIN run r ON r.run=e.run WHERE r.ended_ms=0 AND e.ended_ms>0",
+      [&](const Rows& rows) -> Status {
+        Run* run = state->FindRun(RunId(rows.Text(0)));
+        if (run != nullptr && run->book.Finish(static_cast<uint64_t>(rows.Integer(1)))) {
+          run->failed_elements += rows.Integer(2) != 0;
+        }
+        return OkStatus();
+      }));
   return ForEach(db, "SELECT run, first, count FROM work_lease", [&](const Rows& rows) -> Status {
     Run* run = state->FindRun(RunId(rows.Text(0)));
     if (run != nullptr) run->book.Restore({static_cast<uint64_t>(rows.Integer(1)), static_cast<uint64_t>(rows.Integer(2))});
@@ -250,13 +281,14 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
     attempt.stop_mode = wish == Wish::kCancelNow ? wire::StopMode::kNow : wire::StopMode::kCheckpoint;
     attempt.stop_reason = wish == Wish::kPause ? EndReason::kPreempted : EndReason::kCancelled;
     Attempt* live = &attempt;
-    LORRY_TRY(ForEach(db, "SELECT device, device_kind, class, t0_ms, t1_ms FROM usage_span WHERE run=? AND attempt=? ORDER BY span",
-                      [&](const Rows& rows) -> Status {
-                        LORRY_ASSIGN_OR_RETURN(UsageClass usage_class, ParseUsageClass(rows.Text(2)));
-                        live->spans.push_back(wire::Span{DeviceId(rows.Text(0)), rows.Text(1), usage_class, rows.Time(3), rows.Time(4)});
-                        return OkStatus();
-                      },
-                      id, attempt.ref.attempt));
+    LORRY_TRY(ForEach(
+        db, "SELECT device, device_kind, class, t0_ms, t1_ms FROM usage_span WHERE run=? AND attempt=? ORDER BY span",
+        [&](const Rows& rows) -> Status {
+          LORRY_ASSIGN_OR_RETURN(UsageClass usage_class, ParseUsageClass(rows.Text(2)));
+          live->spans.push_back(wire::Span{DeviceId(rows.Text(0)), rows.Text(1), usage_class, rows.Time(3), rows.Time(4)});
+          return OkStatus();
+        },
+        id, attempt.ref.attempt));
     attempt.accepted = !attempt.spans.empty();
   }
   return OkStatus();
@@ -287,9 +319,10 @@ Status EventLog::Append(Database& db, const Actions& actions, const State& state
   for (const RunId& id : actions.runs) LORRY_TRY(StoreRun(db, state.runs.at(id)));
   for (const AttemptRecord& attempt : actions.attempts) LORRY_TRY(StoreAttempt(db, attempt));
   for (const SpanRow& row : actions.spans) {
-    LORRY_TRY(db.Run("INSERT INTO usage_span VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET class=?6, t0_ms=?7, t1_ms=?8",
-                     row.attempt.run, row.attempt.attempt, row.index, row.span.device, row.span.device_kind,
-                     UsageClassName(row.span.usage_class), row.span.t0, row.span.t1));
+    LORRY_TRY(
+        db.Run("INSERT INTO usage_span VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET class=?6, t0_ms=?7, t1_ms=?8",
+               row.attempt.run, row.attempt.attempt, row.index, row.span.device, row.span.device_kind,
+               UsageClassName(row.span.usage_class), row.span.t0, row.span.t1));
   }
   for (const RowRow& row : actions.rows) LORRY_TRY(StoreRow(db, row));
   for (const ElementRow& element : actions.elements) LORRY_TRY(StoreElement(db, element));
@@ -320,7 +353,8 @@ Status VerifyEvents(Database& db) {
     const Sequence seq(static_cast<uint64_t>(rows.Integer(0)));
     hash = ChainHash(hash, seq, rows.Time(1), Event{RunId(rows.Text(2)), rows.Text(3), rows.Text(4)});
     if (seq.value() != ++expected || hash != rows.AsDigest(5)) {
-      return MakeError(ErrorCode::kData, fmt::format("state.db: event {} does not follow from the one before it", seq), "bring back a backup with `lorry restore FROM`");
+      return MakeError(ErrorCode::kData, fmt::format("state.db: event {} does not follow from the one before it", seq),
+                       "bring back a backup with `lorry restore FROM`");
     }
     return OkStatus();
   });
@@ -328,48 +362,61 @@ Status VerifyEvents(Database& db) {
 
 Result<std::vector<wire::RunEvent>> EventsAfter(Database& db, const RunId& run, Sequence after, uint32_t limit) {
   std::vector<wire::RunEvent> events;
-  const std::string_view sql = run.empty() ? "SELECT seq, at_ms, run, kind, json FROM event WHERE ?1='' AND seq>?2 ORDER BY seq LIMIT ?3"
-                                           : "SELECT seq, at_ms, run, kind, json FROM event WHERE run=?1 AND seq>?2 ORDER BY seq LIMIT ?3";
-  LORRY_TRY(ForEach(db, sql, [&](const Rows& rows) -> Status {
-    events.push_back({Sequence(static_cast<uint64_t>(rows.Integer(0))), rows.Time(1), RunId(rows.Text(2)), rows.Text(3), rows.Text(4)});
-    return OkStatus();
-  }, run, after, limit));
+  const std::string_view sql =
+      run.empty() ? "SELECT seq, at_ms, run, kind, json FROM event WHERE ?1='' AND seq>?2 ORDER BY seq LIMIT ?3"
+                  : "SELECT seq, at_ms, run, kind, json FROM event WHERE run=?1 AND seq>?2 ORDER BY seq LIMIT ?3";
+  LORRY_TRY(ForEach(
+      db, sql,
+      [&](const Rows& rows) -> Status {
+        events.push_back(
+            {Sequence(static_cast<uint64_t>(rows.Integer(0))), rows.Time(1), RunId(rows.Text(2)), rows.Text(3), rows.Text(4)});
+        return OkStatus();
+      },
+      run, after, limit));
   return events;
 }
 
 Result<wire::RowPage> CommittedRows(Database& db, const RunId& run, RowIndex from, uint32_t limit) {
   wire::RowPage page;
-  LORRY_TRY(ForEach(db, "SELECT row, attempt, state, shard, offset, length, sha256, prompt_tokens, completion_tokens, millis FROM batch_row "
-                        "WHERE run=? AND row>=? ORDER BY row LIMIT ?",
-                    [&](const Rows& rows) -> Status {
-                      page.rows.push_back(wire::RowReport{
-                          RowIndex(rows.Integer(0)), rows.Text(2) == "ok" ? wire::RowState::kOk : wire::RowState::kError,
-                          AttemptNumber(rows.Integer(1)), rows.Text(3), static_cast<uint64_t>(rows.Integer(4)),
-                          static_cast<uint64_t>(rows.Integer(5)), rows.AsDigest(6), static_cast<uint32_t>(rows.Integer(7)),
-                          static_cast<uint32_t>(rows.Integer(8)), static_cast<uint32_t>(rows.Integer(9))});
-                      return OkStatus();
-                    },
-                    run, from, limit));
+  LORRY_TRY(ForEach(
+      db,
+      "SELECT row, attempt, state, shard, offset, length, sha256, prompt_tokens, completion_tokens, millis FROM batch_row "
+      "WHERE run=? AND row>=? ORDER BY row LIMIT ?",
+      [&](const Rows& rows) -> Status {
+        page.rows.push_back(
+            wire::RowReport{RowIndex(rows.Integer(0)), rows.Text(2) == "ok" ? wire::RowState::kOk : wire::RowState::kError,
+                            AttemptNumber(rows.Integer(1)), rows.Text(3), static_cast<uint64_t>(rows.Integer(4)),
+                            static_cast<uint64_t>(rows.Integer(5)), rows.AsDigest(6), static_cast<uint32_t>(rows.Integer(7)),
+                            static_cast<uint32_t>(rows.Integer(8)), static_cast<uint32_t>(rows.Integer(9))});
+        return OkStatus();
+      },
+      run, from, limit));
   page.last = page.rows.size() < limit;
   return page;
 }
 
 Result<std::vector<AttemptRecord>> AttemptsOf(Database& db, const RunId& run) {
   std::vector<AttemptRecord> records;
-  LORRY_TRY(ForEach(db, fmt::format("{} WHERE run=? ORDER BY attempt", kAttemptColumns), [&](const Rows& rows) -> Status {
-    LORRY_ASSIGN_OR_RETURN(AttemptRecord record, AttemptFromRow(rows));
-    records.push_back(std::move(record));
-    return OkStatus();
-  }, run));
+  LORRY_TRY(ForEach(
+      db, fmt::format("{} WHERE run=? ORDER BY attempt", kAttemptColumns),
+      [&](const Rows& rows) -> Status {
+        LORRY_ASSIGN_OR_RETURN(AttemptRecord record, AttemptFromRow(rows));
+        records.push_back(std::move(record));
+        return OkStatus();
+      },
+      run));
   return records;
 }
 
 Result<std::map<std::string, int64_t>> ClassMillis(Database& db, const RunId& run, AttemptNumber attempt) {
   std::map<std::string, int64_t> millis;
-  LORRY_TRY(ForEach(db, "SELECT class, sum(t1_ms - t0_ms) FROM usage_span WHERE run=? AND attempt=? GROUP BY class", [&](const Rows& rows) -> Status {
-    millis[rows.Text(0)] = rows.Integer(1);
-    return OkStatus();
-  }, run, attempt));
+  LORRY_TRY(ForEach(
+      db, "SELECT class, sum(t1_ms - t0_ms) FROM usage_span WHERE run=? AND attempt=? GROUP BY class",
+      [&](const Rows& rows) -> Status {
+        millis[rows.Text(0)] = rows.Integer(1);
+        return OkStatus();
+      },
+      run, attempt));
   return millis;
 }
 

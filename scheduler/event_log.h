@@ -1,6 +1,6 @@
-// What is decided becomes durable here: events in a chain of hashes, and beside them, in the same transaction, the tables that say
-// how things stand now. From those tables the state is loaded after a restart; the events are the history that people watch and
-// that an audit follows.
+// What is decided becomes durable here: events in a chain of hashes, and beside them, in the same transaction, the tables that
+// say how things stand now. From those tables the state is loaded after a restart; the events are the history that people watch
+// and that an audit follows.
 //
 // hash = SHA-256(previous hash, seq, at, run, kind, json), each number as 8 bytes little-endian, each text with its length before
 // it. Functions work on the Database they are given, on its thread.
@@ -24,7 +24,8 @@ class EventLog {
   // Reads where the log stands. Errors: kData where the last events' hashes do not follow from one another.
   static Result<EventLog> Open(Database& db);
 
-  // Everything that `actions` changed, as the state has it now. Within the caller's transaction; after a rollback make a new EventLog.
+  // Everything that `actions` changed, as the state has it now. Within the caller's transaction; after a rollback make a new
+  // EventLog.
   Status Append(Database& db, const Actions& actions, const State& state, Instant now);
   Sequence last() const { return last_; }
 

@@ -1,6 +1,6 @@
-// What the ranks wrote, kept in the home: runs/RUN/attempts/N/rank-K.log, and the lines of runs/RUN/metrics.jsonl. A worker with a
-// home of its own sends its bytes; one that shares the scheduler's has written them there itself. Logs are for people: they are not
-// part of any promise of durability. Functions over files; any thread, one writer of a file at a time.
+// What the ranks wrote, kept in the home: runs/RUN/attempts/N/rank-K.log, and the lines of runs/RUN/metrics.jsonl. A worker with
+// a home of its own sends its bytes; one that shares the scheduler's has written them there itself. Logs are for people: they are
+// not part of any promise of durability. Functions over files; any thread, one writer of a file at a time.
 #pragma once
 
 #include <string>

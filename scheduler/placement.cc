@@ -22,7 +22,9 @@ std::vector<DeviceId> SuitableDevices(const Worker& worker, const DeviceNeeds& n
   return ids;
 }
 
-bool TakesWork(const Worker& worker) { return worker.health == Health::kHealthy && !worker.drained && !worker.leaving && worker.storage_ok; }
+bool TakesWork(const Worker& worker) {
+  return worker.health == Health::kHealthy && !worker.drained && !worker.leaving && worker.storage_ok;
+}
 
 // How many devices a run takes of `free` suitable ones; 0: it does not fit.
 size_t Share(const Run& run, size_t free) {
@@ -76,7 +78,8 @@ uint32_t LargestWorker(const State& state, const DeviceNeeds& needs) {
 }
 
 bool CouldEverFit(const State& state, const DeviceNeeds& needs) {
-  const bool someone = std::any_of(state.workers.begin(), state.workers.end(), [](const auto& entry) { return entry.second.health != Health::kLost; });
+  const bool someone = std::any_of(state.workers.begin(), state.workers.end(),
+                                   [](const auto& entry) { return entry.second.health != Health::kLost; });
   return !someone || LargestWorker(state, needs) >= needs.count;
 }
 
@@ -110,11 +113,13 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
     why.push_back(fmt::format("after {} ({}), which is {}", id, before->spec.name, RunStateName(before->state)));
   }
   if (now < run.not_before) {
-    why.push_back(fmt::format("tries again in {} after {}", FormatDuration(run.not_before - now), EndReasonName(run.last_reason)));
+    why.push_back(
+        fmt::format("tries again in {} after {}", FormatDuration(run.not_before - now), EndReasonName(run.last_reason)));
   }
   if (state.draining) why.push_back("the scheduler is going down and starts nothing new");
   const DeviceNeeds& needs = run.spec.needs;
-  const std::string wanted = fmt::format("{} {}{}", needs.count, needs.gpu ? (needs.kind.empty() ? "GPU" : needs.kind) : "CPU slot", needs.count == 1 ? "" : "s");
+  const std::string wanted = fmt::format(
+      "{} {}{}", needs.count, needs.gpu ? (needs.kind.empty() ? "GPU" : needs.kind) : "CPU slot", needs.count == 1 ? "" : "s");
   size_t free = 0;
   for (const auto& [id, worker] : state.workers) {
     if (worker.health == Health::kUnreachable) why.push_back(fmt::format("worker {} does not answer", id));

@@ -1,5 +1,5 @@
-// What the scheduler asks of registry and books, as few questions as it needs: the shell hands in the real ones, tests hand in fakes.
-// Every call works on the Database it is given, on the reactor's thread; writes are part of the reactor's transaction.
+// What the scheduler asks of registry and books, as few questions as it needs: the shell hands in the real ones, tests hand in
+// fakes. Every call works on the Database it is given, on the reactor's thread; writes are part of the reactor's transaction.
 #pragma once
 
 #include <string>

@@ -20,7 +20,8 @@ using WriteQuery = std::function<Result<std::string>(Database& db, const std::st
 struct QueryTable {
   std::map<std::string, ReadQuery> read;    // on a desk's thread, over a moment of the state file: may take its time
   std::map<std::string, StateQuery> state;  // on the reactor's thread: must be quick
-  std::map<std::string, WriteQuery> write;  // on the reactor's thread, in its transaction; a repeat of its key is answered from store
+  std::map<std::string, WriteQuery>
+      write;  // on the reactor's thread, in its transaction; a repeat of its key is answered from store
 };
 
 // What `ask` answers. JSON of another shape than it looks for is the question's fault (kUsage, with the query's name).

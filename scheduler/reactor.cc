@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -37,7 +37,8 @@ Status Reactor::Load() {
   LORRY_ASSIGN_OR_RETURN(log_, EventLog::Open(reader.db()));
   const std::vector<std::string> broken = SanityCheck(state);
   if (!broken.empty()) {
-    return MakeError(ErrorCode::kData, fmt::format("{}: {}", parts_.store->path(), broken.front()), "bring back a backup with `lorry restore FROM`");
+    return MakeError(ErrorCode::kData, fmt::format("{}: {}", parts_.store->path(), broken.front()),
+                     "bring back a backup with `lorry restore FROM`");
   }
   for (const auto& [id, run] : state.runs) {
     if (!HasEnded(run.state)) WriteJobLock(run.spec);
@@ -47,8 +48,8 @@ Status Reactor::Load() {
   return OkStatus();
 }
 
-// The resolved job, for people and for `lorry reproduce`; JSON is YAML. A copy of what the state file holds, so it is not made durable
-// here: what a power cut takes is written again at the next start.
+// The resolved job, for people and for `lorry reproduce`; JSON is YAML. A copy of what the state file holds, so it is not made
+// durable here: what a power cut takes is written again at the next start.
 void Reactor::WriteJobLock(const RunSpec& spec) {
   const std::string folder = fmt::format("{}/runs/{}", parts_.home, spec.id);
   const std::string path = folder + "/job.lock.yaml";
@@ -124,8 +125,11 @@ size_t Reactor::TakeMessages() {
   for (Local& entry : local) {
     Asker asker{nullptr, {}, 0, entry.thread};
     auto message = wire::ParseMessage(entry.bytes);
-    if (!message.ok()) ReplyError(asker, message.error());
-    else Guarded(asker, [&] { OnClientMessage(asker, *message); });
+    if (!message.ok()) {
+      ReplyError(asker, message.error());
+    } else {
+      Guarded(asker, [&] { OnClientMessage(asker, *message); });
+    }
   }
   const int64_t until = parts_.clock->MonotonicMillis() + kLongestTurnMillis;
   size_t taken = 0;
@@ -145,8 +149,11 @@ size_t Reactor::TakeMessages() {
       }
       asker.request = message->header.request;
       Guarded(asker, [&] {
-        if (port == parts_.clients) OnClientMessage(asker, *message);
-        else OnWorkerMessage(asker, received->user, *message);
+        if (port == parts_.clients) {
+          OnClientMessage(asker, *message);
+        } else {
+          OnWorkerMessage(asker, received->user, *message);
+        }
       });
     }
   }
@@ -193,7 +200,9 @@ Status Reactor::StoreActions(const Actions& actions) {
   for (const PublishWish& wish : actions.publish) {
     Result<std::string> published = std::string("{}");
     if (parts_.registry != nullptr) {
-      published = transaction_->Try([&] { return Asked("publication", [&] { return parts_.registry->Publish(*db, core_->state().runs.at(wish.run), wish, now); }); });
+      published = transaction_->Try([&] {
+        return Asked("publication", [&] { return parts_.registry->Publish(*db, core_->state().runs.at(wish.run), wish, now); });
+      });
     }
     if (!published.ok() && published.error().code == ErrorCode::kStorage) return published.error();
     Actions ended = core_->OnPublished(wish.run, published, now);
@@ -222,8 +231,11 @@ void Reactor::Speak() {
     outbox_.clear();
   }
   for (Answer& answer : answers) {
-    if (answer.to.thread) answer.to.thread->set_value(std::move(answer.bytes));
-    else (void)answer.to.port->Send(answer.to.peer, answer.bytes);  // gone: it asks again
+    if (answer.to.thread) {
+      answer.to.thread->set_value(std::move(answer.bytes));
+    } else {
+      (void)answer.to.port->Send(answer.to.peer, answer.bytes);  // gone: it asks again
+    }
   }
 }
 
@@ -238,8 +250,11 @@ void Reactor::Reload(const Error& why) {
   std::vector<Answer> answers;
   answers.swap(answers_);
   for (Answer& answer : answers) {
-    if (answer.to.thread) answer.to.thread->set_value(why);
-    else if (answer.to.port == parts_.clients) ReplyError(answer.to, why);
+    if (answer.to.thread) {
+      answer.to.thread->set_value(why);
+    } else if (answer.to.port == parts_.clients) {
+      ReplyError(answer.to, why);
+    }
   }
   sessions_.clear();
   session_of_.clear();

@@ -2,8 +2,8 @@
 //
 // It takes what has come in (at most 256 messages, at most 2 ms), lets the core decide on each, and stores all of it in one
 // transaction; only when that is on the disk are answers, grants and stops sent. Where storing fails nothing of the step was: no
-// answer goes out but an error to each client that asked in this turn, the core is built again from the state file, workers say hello
-// again.
+// answer goes out but an error to each client that asked in this turn, the core is built again from the state file, workers say
+// hello again.
 #pragma once
 
 #include <deque>
@@ -68,11 +68,29 @@ class Reactor {
     uint64_t request = 0;
     std::shared_ptr<std::promise<Result<std::string>>> thread;
   };
-  struct Answer { Asker to; std::string bytes; };
-  struct Session { WorkerId worker; std::string user; PeerAddress peer; };
-  struct Watching { Asker asker; wire::WatchRun question; int64_t deadline = 0; };
-  struct Reading { Asker asker; wire::ReadLog question; int64_t deadline = 0; };
-  struct Local { std::string bytes; std::shared_ptr<std::promise<Result<std::string>>> thread; };
+  struct Answer {
+    Asker to;
+    std::string bytes;
+  };
+  struct Session {
+    WorkerId worker;
+    std::string user;
+    PeerAddress peer;
+  };
+  struct Watching {
+    Asker asker;
+    wire::WatchRun question;
+    int64_t deadline = 0;
+  };
+  struct Reading {
+    Asker asker;
+    wire::ReadLog question;
+    int64_t deadline = 0;
+  };
+  struct Local {
+    std::string bytes;
+    std::shared_ptr<std::promise<Result<std::string>>> thread;
+  };
 
   // Whatever a message makes our JSON library throw takes back this turn, not the process.
   template <class Handle>
@@ -119,8 +137,11 @@ class Reactor {
   void ReplyError(const Asker& asker, const Error& error) { Reply(asker, wire::ErrorReply{wire::ErrorDetail::Of(error)}); }
   template <class Body>
   void ReplyResult(const Asker& asker, const Result<Body>& result) {
-    if (result.ok()) Reply(asker, *result);
-    else ReplyError(asker, result.error());
+    if (result.ok()) {
+      Reply(asker, *result);
+    } else {
+      ReplyError(asker, result.error());
+    }
   }
   // From a desk's thread: the answer goes out in the reactor's next turn.
   void PostAnswer(const Asker& asker, std::string bytes);

@@ -1,7 +1,7 @@
 // What comes by the client port (and from threads of this process): each message by its type, each answer after the commit.
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include "base/json.h"
 #include "scheduler/client_desk.h"
@@ -29,14 +29,14 @@ Result<wire::JsonReply> AsReply(Result<std::string> json) {
 }  // namespace
 
 // Decodes the body and does `what` with it, or answers why it cannot be read.
-#define LORRY_ON(Body, ...)                                                   \
-  case wire::Body::kType: {                                                   \
-    auto body = wire::DecodeBody<wire::Body>(message);                        \
-    if (!body.ok()) return ReplyError(asker, body.error());                   \
-    const wire::Body& it = *body;                                             \
-    (void)it;                                                                 \
-    __VA_ARGS__;                                                              \
-    return;                                                                   \
+#define LORRY_ON(Body, ...)                                 \
+  case wire::Body::kType: {                                 \
+    auto body = wire::DecodeBody<wire::Body>(message);      \
+    if (!body.ok()) return ReplyError(asker, body.error()); \
+    const wire::Body& it = *body;                           \
+    (void)it;                                               \
+    __VA_ARGS__;                                            \
+    return;                                                 \
   }
 
 void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) {
@@ -77,8 +77,9 @@ void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) 
       reading_.push_back(Reading{asker, it, parts_.clock->MonotonicMillis() + std::min(it.wait_ms, kLongestPollMillis)});
     })
     default:
-      ReplyError(asker, MakeError(ErrorCode::kUnsupported, fmt::format("a client may not send {} (type {:#06x}) here", wire::TypeName(message.header.type),
-                                                                      static_cast<unsigned>(message.header.type))));
+      ReplyError(asker, MakeError(ErrorCode::kUnsupported,
+                                  fmt::format("a client may not send {} (type {:#06x}) here", wire::TypeName(message.header.type),
+                                              static_cast<unsigned>(message.header.type))));
   }
 }
 
@@ -89,7 +90,8 @@ bool Reactor::OnBlobMessage(const Asker& asker, const wire::Message& message) {
     case wire::Type::kPing: {
       uint32_t workers = 0;
       for (const auto& [id, worker] : core_->state().workers) workers += worker.health == Health::kHealthy;
-      Reply(asker, wire::Pong{LORRY_VERSION, parts_.home, started_, workers, static_cast<uint32_t>(core_->state().attempts.size())});
+      Reply(asker,
+            wire::Pong{LORRY_VERSION, parts_.home, started_, workers, static_cast<uint32_t>(core_->state().attempts.size())});
       return true;
     }
     case wire::Type::kHasBlobs:
@@ -103,7 +105,8 @@ bool Reactor::OnBlobMessage(const Asker& asker, const wire::Message& message) {
     const wire::Message copy{header, body};
     if (type == wire::Type::kHasBlobs) {
       auto question = wire::DecodeBody<wire::HasBlobs>(copy);
-      PostAnswer(asker, question.ok() ? Encoded(request, Result<wire::BlobsPresent>(blobs_.Answer(*question))) : Encoded<wire::BlobsPresent>(request, question.error()));
+      PostAnswer(asker, question.ok() ? Encoded(request, Result<wire::BlobsPresent>(blobs_.Answer(*question)))
+                                      : Encoded<wire::BlobsPresent>(request, question.error()));
     } else if (type == wire::Type::kPutBlob) {
       auto piece = wire::DecodeBody<wire::PutBlob>(copy);
       PostAnswer(asker, Encoded(request, piece.ok() ? blobs_.Put(*piece) : Result<wire::BlobStored>(piece.error())));
@@ -167,10 +170,13 @@ void Reactor::OnQuery(const Asker& asker, const wire::Query& query) {
     return ReplyResult(asker, AsReply(AnswerWrite(write->second, query)));
   }
   auto read = parts_.queries.read.find(query.name);
-  if (read == parts_.queries.read.end()) return ReplyError(asker, MakeError(ErrorCode::kUnsupported, fmt::format("this scheduler knows no query \"{}\"", query.name)));
+  if (read == parts_.queries.read.end()) {
+    return ReplyError(asker, MakeError(ErrorCode::kUnsupported, fmt::format("this scheduler knows no query \"{}\"", query.name)));
+  }
   desks_->Post([this, asker, handler = &read->second, query] {
     auto reader = parts_.store->Read();
-    Result<std::string> answer = reader.ok() ? Asked(query.name, [&] { return (*handler)(reader->db(), query.json); }) : Result<std::string>(reader.error());
+    Result<std::string> answer = reader.ok() ? Asked(query.name, [&] { return (*handler)(reader->db(), query.json); })
+                                             : Result<std::string>(reader.error());
     PostAnswer(asker, Encoded(asker.request, AsReply(std::move(answer))));
   });
 }
@@ -186,7 +192,8 @@ Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::
     if (known && rows.AsDigest(0) == digest) return rows.Text(1);
     if (known) return MakeError(ErrorCode::kConflict, fmt::format("the key {} was used for another question", query.key));
   }
-  LORRY_ASSIGN_OR_RETURN(std::string json, transaction_->Try([&] { return Asked(query.name, [&] { return handler(*db, query.json, Now()); }); }));
+  LORRY_ASSIGN_OR_RETURN(std::string json,
+                         transaction_->Try([&] { return Asked(query.name, [&] { return handler(*db, query.json, Now()); }); }));
   if (!query.key.empty()) LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now(), json));
   return json;
 }
@@ -206,9 +213,12 @@ void Reactor::OnDrainQuery(const Asker& asker, const wire::Query& query) {
     Apply(core_->OnDrain(drain, Now()));
   } else {
     const WorkerId worker(json->value("worker", std::string()));
-    if (!core_->state().workers.contains(worker)) return ReplyError(asker, MakeError(ErrorCode::kNotFound, fmt::format("no worker \"{}\"", worker)));
+    if (!core_->state().workers.contains(worker)) {
+      return ReplyError(asker, MakeError(ErrorCode::kNotFound, fmt::format("no worker \"{}\"", worker)));
+    }
     Apply(core_->OnDrainWorker(worker, drain, Now()));
-    running = std::count_if(core_->state().attempts.begin(), core_->state().attempts.end(), [&](const auto& entry) { return entry.second.worker == worker; });
+    running = std::count_if(core_->state().attempts.begin(), core_->state().attempts.end(),
+                            [&](const auto& entry) { return entry.second.worker == worker; });
   }
   Reply(asker, wire::JsonReply{fmt::format(R"({{"draining":{},"running":{}}})", drain, running)});
 }
@@ -217,7 +227,9 @@ void Reactor::AnswerLongPolls() {
   const int64_t now = parts_.clock->MonotonicMillis();
   const bool news = watched_up_to_ != log_.last();
   watched_up_to_ = log_.last();
-  std::erase_if(watching_, [&](const Watching& watching) { return (news || now >= watching.deadline) && TryAnswer(watching, now >= watching.deadline); });
+  std::erase_if(watching_, [&](const Watching& watching) {
+    return (news || now >= watching.deadline) && TryAnswer(watching, now >= watching.deadline);
+  });
   std::erase_if(reading_, [&](const Reading& reading) { return TryAnswer(reading, now >= reading.deadline); });
 }
 
@@ -243,7 +255,8 @@ std::string Reactor::SpentSoFar(Database& db, const RunId& id) const {
   const Run* run = core_->state().FindRun(id);
   if (run == nullptr || parts_.books == nullptr) return "";
   const auto live = core_->state().attempts.find(id);
-  const auto spent = parts_.books->Spent(db, *run, live == core_->state().attempts.end() ? std::vector<wire::Span>() : live->second.spans);
+  const auto spent =
+      parts_.books->Spent(db, *run, live == core_->state().attempts.end() ? std::vector<wire::Span>() : live->second.spans);
   return spent.ok() ? ToDecimalString(*spent) : "";
 }
 

@@ -39,14 +39,18 @@ void Reactor::OnWorkerMessage(const Asker& asker, const std::string& user, const
 }
 
 void Reactor::OnHello(const Asker& asker, const std::string& user, const wire::Hello& hello) {
-  if (hello.worker.empty() || hello.incarnation.empty()) return ReplyError(asker, MakeError(ErrorCode::kUsage, "a worker needs a name and an incarnation"));
+  if (hello.worker.empty() || hello.incarnation.empty()) {
+    return ReplyError(asker, MakeError(ErrorCode::kUsage, "a worker needs a name and an incarnation"));
+  }
   auto old = session_of_.find(hello.worker);
   if (old != session_of_.end()) {
     const Session& session = sessions_.at(old->second);
     const auto worker = core_->state().workers.find(hello.worker);
     const bool lives = worker != core_->state().workers.end() && worker->second.health == Health::kHealthy;
     if (session.user != user && lives) {
-      return ReplyError(asker, MakeError(ErrorCode::kNotAllowed, fmt::format("worker {} is here already under another key", hello.worker), "give this worker another name"));
+      return ReplyError(
+          asker, MakeError(ErrorCode::kNotAllowed, fmt::format("worker {} is here already under another key", hello.worker),
+                           "give this worker another name"));
     }
     sessions_.erase(old->second);
   }
@@ -66,11 +70,11 @@ void Reactor::OnHello(const Asker& asker, const std::string& user, const wire::H
   spdlog::info("worker {} on {} with {} devices", hello.worker, hello.host, hello.devices.size());
 }
 
-#define LORRY_ON_WORKER(Body, Event)                                          \
-  case wire::Body::kType: {                                                   \
-    auto body = wire::DecodeBody<wire::Body>(message);                        \
-    if (!body.ok()) return ReplyError(asker, body.error());                   \
-    return Apply(core_->Event(worker, asker.request, *body, Now()));          \
+#define LORRY_ON_WORKER(Body, Event)                                 \
+  case wire::Body::kType: {                                          \
+    auto body = wire::DecodeBody<wire::Body>(message);               \
+    if (!body.ok()) return ReplyError(asker, body.error());          \
+    return Apply(core_->Event(worker, asker.request, *body, Now())); \
   }
 
 void Reactor::OnSessionMessage(const Asker& asker, const WorkerId& worker, const wire::Message& message) {
@@ -86,7 +90,9 @@ void Reactor::OnSessionMessage(const Asker& asker, const WorkerId& worker, const
       auto body = wire::DecodeBody<wire::Progress>(message);
       if (!body.ok()) return ReplyError(asker, body.error());
       const auto live = core_->state().attempts.find(body->attempt.run);
-      if (live != core_->state().attempts.end() && live->second.ref == body->attempt && live->second.worker == worker) logs_.AppendMetrics(body->attempt.run, body->lines);
+      if (live != core_->state().attempts.end() && live->second.ref == body->attempt && live->second.worker == worker) {
+        logs_.AppendMetrics(body->attempt.run, body->lines);
+      }
       return Apply(core_->OnProgress(worker, *body, Now()));
     }
     case wire::LogBytes::kType: {
@@ -106,7 +112,8 @@ void Reactor::OnSessionMessage(const Asker& asker, const WorkerId& worker, const
       return;
     }
     default:
-      ReplyError(asker, MakeError(ErrorCode::kUnsupported, fmt::format("a worker may not send {}", wire::TypeName(message.header.type))));
+      ReplyError(asker, MakeError(ErrorCode::kUnsupported,
+                                  fmt::format("a worker may not send {}", wire::TypeName(message.header.type))));
   }
 }
 
@@ -117,10 +124,12 @@ void Reactor::SendToWorker(const Send& send) {
   wire::Header header;
   header.session = number->second;
   header.request = send.request;
-  const std::string bytes = std::visit([&](const auto& body) {
-    if constexpr (requires { body.attempt.epoch; }) header.epoch = body.attempt.epoch.value();
-    return wire::EncodeMessage(header, body);
-  }, send.body);
+  const std::string bytes = std::visit(
+      [&](const auto& body) {
+        if constexpr (requires { body.attempt.epoch; }) header.epoch = body.attempt.epoch.value();
+        return wire::EncodeMessage(header, body);
+      },
+      send.body);
   Status sent = parts_.workers->Send(sessions_.at(number->second).peer, bytes);
   if (!sent.ok()) spdlog::debug("worker {}: {}", send.worker, sent.error().Format());
 }

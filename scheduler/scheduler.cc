@@ -35,8 +35,9 @@ Result<std::unique_ptr<Scheduler>> Scheduler::Start(SchedulerOptions options) {
   LORRY_TRY(scheduler->OpenPorts());
   SchedulerOptions& o = scheduler->options_;
   AddSchedulerQueries(&o.queries);
-  scheduler->reactor_ = std::make_unique<Reactor>(ReactorParts{o.home, scheduler->home_id_, o.clock, o.core, scheduler->store_.get(), scheduler->clients_.get(),
-                                                              scheduler->workers_.get(), o.registry.get(), o.books.get(), std::move(o.queries), o.admission});
+  scheduler->reactor_ = std::make_unique<Reactor>(
+      ReactorParts{o.home, scheduler->home_id_, o.clock, o.core, scheduler->store_.get(), scheduler->clients_.get(),
+                   scheduler->workers_.get(), o.registry.get(), o.books.get(), std::move(o.queries), o.admission});
   LORRY_TRY(scheduler->reactor_->Load());
   scheduler->thread_ = std::thread([raw = scheduler.get()] {
     Status ended = raw->reactor_->Serve();
@@ -89,9 +90,7 @@ Status Scheduler::OpenStore() {
   if (!FileExists(id_path) && !FileExists(path)) {
     const std::string fresh = path + ".new";
     for (const char* suffix : {"", "-wal", "-shm"}) LORRY_TRY(RemoveTree(fresh + suffix));
-    {
-      LORRY_ASSIGN_OR_RETURN(std::unique_ptr<Store> made, Store::Open(fresh, migrations, StoreMode::kCreate));
-    }
+    { LORRY_ASSIGN_OR_RETURN(std::unique_ptr<Store> made, Store::Open(fresh, migrations, StoreMode::kCreate)); }
     LORRY_TRY(RenameDurably(fresh, path));
   }
   LORRY_ASSIGN_OR_RETURN(store_, Store::Open(path, migrations, StoreMode::kMustExist));
@@ -109,9 +108,13 @@ Status Scheduler::OpenPorts() {
     LORRY_ASSIGN_OR_RETURN(zap_, ZapHandler::Start(context_, {{"lorry-client", [home] { return AllowedClientKeys(home); }},
                                                               {"lorry-worker", [home] { return AllowedWorkerKeys(home); }}}));
   }
-  const auto endpoint = [&](int port) { return fmt::format("tcp://{}:{}", options_.bind_address, port == 0 ? "*" : std::to_string(port)); };
-  LORRY_ASSIGN_OR_RETURN(clients_, RouterPort::Open(context_, zap_.get(), {endpoint(options_.client_port), "lorry-client", keys}));
-  LORRY_ASSIGN_OR_RETURN(workers_, RouterPort::Open(context_, zap_.get(), {endpoint(options_.worker_port), "lorry-worker", keys}));
+  const auto endpoint = [&](int port) {
+    return fmt::format("tcp://{}:{}", options_.bind_address, port == 0 ? "*" : std::to_string(port));
+  };
+  LORRY_ASSIGN_OR_RETURN(clients_,
+                         RouterPort::Open(context_, zap_.get(), {endpoint(options_.client_port), "lorry-client", keys}));
+  LORRY_ASSIGN_OR_RETURN(workers_,
+                         RouterPort::Open(context_, zap_.get(), {endpoint(options_.worker_port), "lorry-worker", keys}));
   return OkStatus();
 }
 

@@ -35,10 +35,10 @@ struct SchedulerOptions {
   int client_port = 8601;  // 0: a free one
   int worker_port = 8602;
   CoreOptions core;
-  QueryTable queries;                     // beside those that the scheduler brings itself
-  std::vector<Migration> migrations;      // of the folders whose tables lie beside the scheduler's
-  std::unique_ptr<RegistryPort> registry; // may be null
-  std::unique_ptr<BooksPort> books;       // may be null
+  QueryTable queries;                      // beside those that the scheduler brings itself
+  std::vector<Migration> migrations;       // of the folders whose tables lie beside the scheduler's
+  std::unique_ptr<RegistryPort> registry;  // may be null
+  std::unique_ptr<BooksPort> books;        // may be null
   AdmissionPolicy admission;
   const Clock* clock = &SystemClock();
   // False only in the test that shows that the ports stay closed without it.
@@ -48,8 +48,8 @@ struct SchedulerOptions {
 class Scheduler {
  public:
   // Makes home, keys and state file where the home is new. Errors: kConflict where another scheduler has this home or a port is
-  // taken; kNotAllowed where a port's lock fails its self-test or a secret can be read by others; kData, kNotFound, kStorage for the
-  // state file (base/store/store.h).
+  // taken; kNotAllowed where a port's lock fails its self-test or a secret can be read by others; kData, kNotFound, kStorage for
+  // the state file (base/store/store.h).
   static Result<std::unique_ptr<Scheduler>> Start(SchedulerOptions options);
   // As Stop().
   ~Scheduler();

@@ -1,5 +1,5 @@
-// The scheduler's tables in the state file (docs/formats/state.md). A schema that was released is never edited: the next version is
-// a migration.
+// The scheduler's tables in the state file (docs/formats/state.md). A schema that was released is never edited: the next version
+// is a migration.
 #pragma once
 
 #include <string_view>

@@ -6,13 +6,20 @@ namespace lorry {
 
 std::string_view RunStateName(RunState state) {
   switch (state) {
-    case RunState::kQueued: return "queued";
-    case RunState::kRunning: return "running";
-    case RunState::kPaused: return "paused";
-    case RunState::kSucceeded: return "succeeded";
-    case RunState::kFailed: return "failed";
-    case RunState::kCancelled: return "cancelled";
-    case RunState::kExpired: return "expired";
+    case RunState::kQueued:
+      return "queued";
+    case RunState::kRunning:
+      return "running";
+    case RunState::kPaused:
+      return "paused";
+    case RunState::kSucceeded:
+      return "succeeded";
+    case RunState::kFailed:
+      return "failed";
+    case RunState::kCancelled:
+      return "cancelled";
+    case RunState::kExpired:
+      return "expired";
   }
   return "unknown";
 }
@@ -37,13 +44,19 @@ namespace {
 void CheckRun(const State& state, const Run& run, std::vector<std::string>* broken) {
   const bool live = state.attempts.contains(run.spec.id);
   const std::string& id = run.spec.id.str();
-  if (live != (run.state == RunState::kRunning)) broken->push_back(fmt::format("{}: {} and {} attempt", id, RunStateName(run.state), live ? "an" : "no"));
-  if (state.queue.contains(State::QueueKey(run)) != (run.state == RunState::kQueued)) broken->push_back(id + ": queue and state disagree");
+  if (live != (run.state == RunState::kRunning)) {
+    broken->push_back(fmt::format("{}: {} and {} attempt", id, RunStateName(run.state), live ? "an" : "no"));
+  }
+  if (state.queue.contains(State::QueueKey(run)) != (run.state == RunState::kQueued)) {
+    broken->push_back(id + ": queue and state disagree");
+  }
   if (!run.book.IsConsistent()) broken->push_back(id + ": the counts of its work book are wrong");
   if (!live && run.book.leased() > 0) broken->push_back(id + ": work is leased and nobody holds it");
   if (HasEnded(run.state) != (run.reason != EndReason::kNone)) broken->push_back(id + ": end and reason disagree");
   if (HasEnded(run.state) && run.wish != Wish::kNone) broken->push_back(id + ": ended with a wish left");
-  if (run.state == RunState::kSucceeded && run.book.total() > 0 && !run.book.AllDone()) broken->push_back(id + ": succeeded with work left");
+  if (run.state == RunState::kSucceeded && run.book.total() > 0 && !run.book.AllDone()) {
+    broken->push_back(id + ": succeeded with work left");
+  }
   if (run.counted > run.attempts) broken->push_back(id + ": more attempts counted than made");
 }
 
@@ -51,7 +64,9 @@ void CheckSpans(const Attempt& attempt, std::vector<std::string>* broken) {
   std::map<DeviceId, Instant> end;
   for (const wire::Span& span : attempt.spans) {
     auto [at, first] = end.try_emplace(span.device, span.t0);
-    if (span.t1 < span.t0 || span.t0 < at->second) broken->push_back(fmt::format("{}: device time overlaps on {}", attempt.ref.run, span.device));
+    if (span.t1 < span.t0 || span.t0 < at->second) {
+      broken->push_back(fmt::format("{}: device time overlaps on {}", attempt.ref.run, span.device));
+    }
     at->second = span.t1;
   }
 }
@@ -59,10 +74,14 @@ void CheckSpans(const Attempt& attempt, std::vector<std::string>* broken) {
 void CheckAttempt(const State& state, const Attempt& attempt, std::vector<std::string>* broken) {
   const std::string& id = attempt.ref.run.str();
   const Run* run = state.FindRun(attempt.ref.run);
-  if (run == nullptr || attempt.ref.attempt.value() != run->attempts) broken->push_back(id + ": an attempt that is not the run's latest");
+  if (run == nullptr || attempt.ref.attempt.value() != run->attempts) {
+    broken->push_back(id + ": an attempt that is not the run's latest");
+  }
   if (attempt.ref.epoch > state.last_epoch) broken->push_back(id + ": an epoch from the future");
   auto worker = state.workers.find(attempt.worker);
-  if (worker == state.workers.end() || worker->second.health == Health::kLost) return broken->push_back(id + ": held by a lost worker");
+  if (worker == state.workers.end() || worker->second.health == Health::kLost) {
+    return broken->push_back(id + ": held by a lost worker");
+  }
   for (const DeviceId& device : attempt.devices) {
     auto held = worker->second.devices.find(device);
     if (held != worker->second.devices.end() && held->second.holder != attempt.ref.run) {
@@ -88,7 +107,9 @@ std::vector<std::string> SanityCheck(const State& state) {
   }
   for (const auto& [id, worker] : state.workers) {
     for (const auto& [device, held] : worker.devices) {
-      if (!held.holder.empty() && !granted.contains(device)) broken.push_back(fmt::format("{} is held by {} without an attempt", device, held.holder));
+      if (!held.holder.empty() && !granted.contains(device)) {
+        broken.push_back(fmt::format("{} is held by {} without an attempt", device, held.holder));
+      }
     }
   }
   return broken;

@@ -1,5 +1,5 @@
-// Everything the scheduler knows, as plain data: runs, the attempts that hold devices now, workers. The core (core.h) alone changes
-// it; the event log (event_log.h) stores and loads it. Times are the scheduler's clock unless said otherwise.
+// Everything the scheduler knows, as plain data: runs, the attempts that hold devices now, workers. The core (core.h) alone
+// changes it; the event log (event_log.h) stores and loads it. Times are the scheduler's clock unless said otherwise.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ struct DeviceNeeds {
   std::string kind;         // of GPU, or its first words (base/device_kind.h); empty: any
   uint64_t min_memory = 0;  // bytes of each GPU
   uint32_t count = 1;
-  bool elastic = false;     // an array: any multiple of `count` up to one per element
+  bool elastic = false;  // an array: any multiple of `count` up to one per element
 };
 
 // What does not change after admission.
@@ -43,47 +43,47 @@ struct RunSpec {
   std::string name;
   ProjectName project;
   std::string team;
-  std::string model;        // for the books: the base model's name@version
-  Instant model_created;    // the adapter's version, without one the model's; 0: that came as a directory
+  std::string model;      // for the books: the base model's name@version
+  Instant model_created;  // the adapter's version, without one the model's; 0: that came as a directory
   std::string kind;
-  std::string job_json;     // as resolved
+  std::string job_json;  // as resolved
   std::vector<wire::Input> inputs;
   std::vector<RunId> after;
   DeviceNeeds needs;
   int32_t priority = 50;
   uint32_t max_attempts = 3;
   uint32_t row_max_attempts = 3;
-  uint64_t array = 0;       // elements; 0: not an array
-  Millis max_duration;      // of all attempts together; 0: none
-  Millis expires_after;     // from submission; 0: never
+  uint64_t array = 0;    // elements; 0: not an array
+  Millis max_duration;   // of all attempts together; 0: none
+  Millis expires_after;  // from submission; 0: never
   wire::StopMode on_exceed = wire::StopMode::kCheckpoint;
 };
 
 struct Run {
   RunSpec spec;
-  uint64_t order = 0;          // of submission
+  uint64_t order = 0;  // of submission
   RunState state = RunState::kQueued;
   EndReason reason = EndReason::kNone;
-  wire::ErrorDetail error;     // of the end, or of the last attempt
+  wire::ErrorDetail error;  // of the end, or of the last attempt
   Wish wish = Wish::kNone;
-  std::string why;             // what the user said
+  std::string why;  // what the user said
   Instant submitted;
-  Instant started;             // 0: not yet
-  Instant ended;               // 0: not yet
-  Millis ran;                  // in attempts that have ended
+  Instant started;  // 0: not yet
+  Instant ended;    // 0: not yet
+  Millis ran;       // in attempts that have ended
   uint32_t attempts = 0;
-  uint32_t counted = 0;        // against max_attempts
-  uint32_t fruitless = 0;      // in a row, without a checkpoint, row or element
-  EndReason last_reason = EndReason::kNone;  // of the last attempt
-  Instant not_before;          // a retry waits
+  uint32_t counted = 0;                          // against max_attempts
+  uint32_t fruitless = 0;                        // in a row, without a checkpoint, row or element
+  EndReason last_reason = EndReason::kNone;      // of the last attempt
+  Instant not_before;                            // a retry waits
   std::vector<wire::CheckpointRef> checkpoints;  // committed, newest first
-  std::string result_json;     // what was published
+  std::string result_json;                       // what was published
   std::vector<wire::Output> outputs;
   uint64_t failed_elements = 0;
-  WorkBook book;               // rows or elements
-  uint64_t done = 0;           // steps, for people
+  WorkBook book;      // rows or elements
+  uint64_t done = 0;  // steps, for people
   uint64_t total = 0;
-  std::string live_json;       // the newest line of its metrics, for people; not stored
+  std::string live_json;  // the newest line of its metrics, for people; not stored
 };
 
 // An attempt that holds devices.
@@ -93,22 +93,25 @@ struct Attempt {
   std::vector<DeviceId> devices;
   std::vector<std::string> device_kinds;  // of `devices`
   Instant granted;
-  bool accepted = false;       // the worker has spoken of it
-  bool progressed = false;     // a checkpoint, row or element was committed
+  bool accepted = false;    // the worker has spoken of it
+  bool progressed = false;  // a checkpoint, row or element was committed
   bool stopping = false;
   wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
   EndReason stop_reason = EndReason::kNone;
-  Instant last_said;           // when Grant or Stop was last sent
+  Instant last_said;              // when Grant or Stop was last sent
   std::vector<wire::Span> spans;  // worker's clock
   std::string phase;
   // A question for rows or elements that has no answer yet.
-  struct Waiting { uint64_t request = 0; uint64_t count = 0; };
+  struct Waiting {
+    uint64_t request = 0;
+    uint64_t count = 0;
+  };
   std::optional<Waiting> waiting;
 };
 
 struct DeviceState {
   wire::Device device;
-  RunId holder;                // empty: free
+  RunId holder;  // empty: free
 };
 
 enum class Health : uint8_t { kHealthy, kUnreachable, kLost };
@@ -123,8 +126,8 @@ struct Worker {
   Health health = Health::kHealthy;
   bool storage_ok = true;
   std::string storage_problem;
-  bool drained = false;        // takes nothing new, as a user asked
-  bool leaving = false;        // it stopped its attempts by itself: it is going down, until it says hello again
+  bool drained = false;  // takes nothing new, as a user asked
+  bool leaving = false;  // it stopped its attempts by itself: it is going down, until it says hello again
 };
 
 struct State {
@@ -135,13 +138,15 @@ struct State {
   std::set<std::tuple<int64_t, uint64_t, RunId>> queue;
   Epoch last_epoch;
   uint64_t last_order = 0;
-  bool draining = false;       // nothing new is granted
+  bool draining = false;  // nothing new is granted
 
   Run* FindRun(const RunId& id);
   const Run* FindRun(const RunId& id) const;
   // The live attempt that this names, run, number and epoch; null where it is over.
   Attempt* FindAttempt(const wire::AttemptRef& ref);
-  static std::tuple<int64_t, uint64_t, RunId> QueueKey(const Run& run) { return {-int64_t{run.spec.priority}, run.order, run.spec.id}; }
+  static std::tuple<int64_t, uint64_t, RunId> QueueKey(const Run& run) {
+    return {-int64_t{run.spec.priority}, run.order, run.spec.id};
+  }
 };
 
 // Every rule that must hold after each step; empty where all do. Tests call it after every event, the reactor in debug builds.

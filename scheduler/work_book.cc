@@ -19,8 +19,11 @@ std::vector<wire::Range> WorkBook::Lease(uint64_t count) {
     states_[index] = Mark::kLeased;
     ++leased_;
     --count;
-    if (!ranges.empty() && ranges.back().first + ranges.back().count == index) ++ranges.back().count;
-    else ranges.push_back(wire::Range{index, 1});
+    if (!ranges.empty() && ranges.back().first + ranges.back().count == index) {
+      ++ranges.back().count;
+    } else {
+      ranges.push_back(wire::Range{index, 1});
+    }
   }
   first_maybe_free_ = index;
   return ranges;
@@ -85,8 +88,11 @@ std::vector<wire::Range> WorkBook::LeasedRanges() const {
   std::vector<wire::Range> ranges;
   for (uint64_t index = 0; index < states_.size(); ++index) {
     if (states_[index] != Mark::kLeased) continue;
-    if (!ranges.empty() && ranges.back().first + ranges.back().count == index) ++ranges.back().count;
-    else ranges.push_back(wire::Range{index, 1});
+    if (!ranges.empty() && ranges.back().first + ranges.back().count == index) {
+      ++ranges.back().count;
+    } else {
+      ranges.push_back(wire::Range{index, 1});
+    }
   }
   return ranges;
 }

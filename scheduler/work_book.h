@@ -1,8 +1,8 @@
 // Which rows of a batch, or elements of an array, are free, leased or done.
 //
 // An index is leased at most once at a time and done at most once for ever. Leases are given lowest index first. What was leased
-// when its attempt crashed is suspect and from then on given out alone, with nothing else in flight, so that the next crash can be
-// held against one index; one that is held to have crashed too often is given up (poisoned). Values; no thread rules.
+// when its attempt crashed is suspect and from then on given out alone, with nothing else in flight, so that the next crash can
+// be held against one index; one that is held to have crashed too often is given up (poisoned). Values; no thread rules.
 #pragma once
 
 #include <cstdint>

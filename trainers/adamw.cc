@@ -11,9 +11,9 @@ constexpr int64_t kNormBlock = 4096;
 }  // namespace
 
 struct AdamW::Coefficients {
-  float decay;           // 1 - lr * weight_decay
-  float step_size;       // lr / (1 - beta1^t)
-  float root_of_bias2;   // sqrt(1 - beta2^t)
+  float decay;          // 1 - lr * weight_decay
+  float step_size;      // lr / (1 - beta1^t)
+  float root_of_bias2;  // sqrt(1 - beta2^t)
   float one_minus_beta1;
   float beta2;
   float one_minus_beta2;

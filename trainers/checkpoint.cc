@@ -34,8 +34,9 @@ std::optional<int64_t> StepOfName(std::string_view name) {
 }  // namespace
 
 Result<std::string> EncodeState(const TrainingState& state, const RunIdentity& identity) {
-  const int64_t numbers[] = {kStateVersion,     state.step,        state.cursor.epoch,      state.cursor.rows,
-                             state.best.step,   state.best.worse_since, state.optimizer_updates};
+  const int64_t numbers[] = {kStateVersion,          state.step,      state.cursor.epoch,
+                             state.cursor.rows,      state.best.step, state.best.worse_since,
+                             state.optimizer_updates};
   const double best_loss[] = {state.best.loss};
   Hdf5Builder image;
   LORRY_TRY(image.Add("numbers", std::span<const int64_t>(numbers)));
@@ -83,7 +84,9 @@ Result<WrittenCheckpoint> CheckpointStore::Write(const TrainingState& state, con
   const auto write = [&]() -> Status {
     LORRY_TRY(WriteFileAtomically(unfinished + "/" + kStateFile, bytes));
     LORRY_ASSIGN_OR_RETURN(const std::string read_back, ReadFile(unfinished + "/" + kStateFile, kLargestState));
-    if (Sha256Of(read_back) != digest) return MakeError(ErrorCode::kStorage, unfinished + ": reads back other bytes than were written");
+    if (Sha256Of(read_back) != digest) {
+      return MakeError(ErrorCode::kStorage, unfinished + ": reads back other bytes than were written");
+    }
     RunIdentity read_identity;
     LORRY_TRY(DecodeState(read_back, unfinished, &read_identity));
     LORRY_TRY(RemoveTree(place));
@@ -137,8 +140,9 @@ Status CheckpointStore::RemoveAllBut(const std::set<int64_t>& keep) const {
   return OkStatus();
 }
 
-Result<std::optional<ResumePoint>> FindResumePoint(const CheckpointStore& store, const std::string& wanted, const RunIdentity& identity,
-                                                   bool other_device, const std::function<void(const std::string&)>& say) {
+Result<std::optional<ResumePoint>> FindResumePoint(const CheckpointStore& store, const std::string& wanted,
+                                                   const RunIdentity& identity, bool other_device,
+                                                   const std::function<void(const std::string&)>& say) {
   LORRY_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, store.Steps());
   for (const int64_t step : steps) {
     // Step numbers have eight digits, so paths compare as steps do.

@@ -1,11 +1,12 @@
-// Checkpoints: all that a run needs to go on as if it had not been interrupted, to the last bit. Page: docs/formats/checkpoint.md.
+// Checkpoints: all that a run needs to go on as if it had not been interrupted, to the last bit. Page:
+// docs/formats/checkpoint.md.
 //
 //   RUN_DIR/checkpoints/step-00000020/state.h5   values, optimizer, cursor, early stopping, and what the run is of (RunIdentity)
 //   RUN_DIR/checkpoints/step-00000020/COMPLETE   the marker: length and SHA-256 of state.h5; a checkpoint is there when it is
 //
-// Written in this order: state.h5 in a folder of a temporary name, fsync, read back, compared and decoded, folder renamed, marker. A crash
-// at any point leaves the earlier checkpoints as they were; what is left of an unfinished one is removed by the next write.
-// One writer: rank 0.
+// Written in this order: state.h5 in a folder of a temporary name, fsync, read back, compared and decoded, folder renamed,
+// marker. A crash at any point leaves the earlier checkpoints as they were; what is left of an unfinished one is removed by the
+// next write. One writer: rank 0.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +82,8 @@ struct ResumePoint {
   TrainingState state;
   std::string bytes;  // of state.h5
 };
-Result<std::optional<ResumePoint>> FindResumePoint(const CheckpointStore& store, const std::string& wanted, const RunIdentity& identity,
-                                                   bool other_device, const std::function<void(const std::string&)>& say);
+Result<std::optional<ResumePoint>> FindResumePoint(const CheckpointStore& store, const std::string& wanted,
+                                                   const RunIdentity& identity, bool other_device,
+                                                   const std::function<void(const std::string&)>& say);
 
 }  // namespace lorry::trainers

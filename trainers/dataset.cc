@@ -66,7 +66,8 @@ Result<Dataset> EncodeFile(const DatasetRequest& request) {
   }
   if (seen == 0) return MakeError(ErrorCode::kData, request.path + ": no rows", "a data file has one JSON object per line");
   if (data.rows() == 0) {
-    return MakeError(ErrorCode::kData, fmt::format("{}: all {} rows are longer than max_length {}", request.path, seen, request.encode.max_length),
+    return MakeError(ErrorCode::kData,
+                     fmt::format("{}: all {} rows are longer than max_length {}", request.path, seen, request.encode.max_length),
                      "raise dataset.max_length, or set dataset.too_long: truncate");
   }
   return data;

@@ -23,12 +23,12 @@
 namespace lorry::trainers {
 
 struct Dataset {
-  std::string file;                      // for messages
-  std::vector<int32_t> ids;              // all rows, one behind the other
-  std::vector<uint8_t> loss;             // as PackedBatch::loss
-  std::vector<int64_t> row_starts = {0}; // [rows + 1]
-  std::vector<int64_t> lines;            // [rows] line in the file, from 1
-  int64_t dropped = 0;                   // rows left out: too long
+  std::string file;                       // for messages
+  std::vector<int32_t> ids;               // all rows, one behind the other
+  std::vector<uint8_t> loss;              // as PackedBatch::loss
+  std::vector<int64_t> row_starts = {0};  // [rows + 1]
+  std::vector<int64_t> lines;             // [rows] line in the file, from 1
+  int64_t dropped = 0;                    // rows left out: too long
   int64_t truncated = 0;
 
   int64_t rows() const { return static_cast<int64_t>(lines.size()); }

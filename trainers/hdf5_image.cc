@@ -65,15 +65,25 @@ Hdf5Handle DatasetList() {
 template <class T>
 hid_t NativeType();
 template <>
-hid_t NativeType<float>() { return H5T_NATIVE_FLOAT; }
+hid_t NativeType<float>() {
+  return H5T_NATIVE_FLOAT;
+}
 template <>
-hid_t NativeType<double>() { return H5T_NATIVE_DOUBLE; }
+hid_t NativeType<double>() {
+  return H5T_NATIVE_DOUBLE;
+}
 template <>
-hid_t NativeType<int32_t>() { return H5T_NATIVE_INT32; }
+hid_t NativeType<int32_t>() {
+  return H5T_NATIVE_INT32;
+}
 template <>
-hid_t NativeType<int64_t>() { return H5T_NATIVE_INT64; }
+hid_t NativeType<int64_t>() {
+  return H5T_NATIVE_INT64;
+}
 template <>
-hid_t NativeType<uint8_t>() { return H5T_NATIVE_UINT8; }
+hid_t NativeType<uint8_t>() {
+  return H5T_NATIVE_UINT8;
+}
 
 Error Failed(const std::string& what) { return MakeError(ErrorCode::kInternal, "HDF5: " + what); }
 
@@ -84,7 +94,8 @@ Status AddValues(hid_t file, const std::string& path, std::span<const T> values)
   const Hdf5Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
   const Hdf5Handle links = LinkList();
   const Hdf5Handle options = DatasetList();
-  const Hdf5Handle set(H5Dcreate2(file, path.c_str(), NativeType<T>(), space.id(), links.id(), options.id(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Handle set(H5Dcreate2(file, path.c_str(), NativeType<T>(), space.id(), links.id(), options.id(), H5P_DEFAULT),
+                       H5Dclose);
   if (!set.ok()) return Failed("cannot add " + path);
   if (count > 0 && H5Dwrite(set.id(), NativeType<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
     return Failed("cannot write " + path);
@@ -122,7 +133,8 @@ Hdf5Builder::Hdf5Builder() {
   const Hdf5Handle access = CoreDriver();
   const Hdf5Handle create(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(create.id(), 0);
-  state_ = std::make_unique<State>(State{Hdf5Handle(H5Fcreate(UniqueName().c_str(), H5F_ACC_TRUNC, create.id(), access.id()), H5Fclose)});
+  state_ = std::make_unique<State>(
+      State{Hdf5Handle(H5Fcreate(UniqueName().c_str(), H5F_ACC_TRUNC, create.id(), access.id()), H5Fclose)});
 }
 
 Hdf5Builder::~Hdf5Builder() {

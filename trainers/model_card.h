@@ -10,6 +10,7 @@
 namespace lorry::trainers {
 
 // `adapter` is the trained one's, which is not the options' where the run began from an adapter.
-std::string ModelCard(const TrainingOptions& options, const AdapterConfig& adapter, const Dataset& training, const Trainer& trainer);
+std::string ModelCard(const TrainingOptions& options, const AdapterConfig& adapter, const Dataset& training,
+                      const Trainer& trainer);
 
 }  // namespace lorry::trainers

@@ -21,8 +21,8 @@ Status Check(ncclResult_t code, const char* what) {
 class NcclGroup : public RankGroup {
  public:
   NcclGroup(std::unique_ptr<RankGroup> host, ncclComm_t communicator) : host_(std::move(host)), communicator_(communicator) {}
-  // Not ncclCommDestroy, which waits for the other ranks: where this one ends by an error they wait for its values, and would never
-  // hear of it. At the end of a run that succeeded nobody needs what may be under way: rank 0 has written the adapter.
+  // Not ncclCommDestroy, which waits for the other ranks: where this one ends by an error they wait for its values, and would
+  // never hear of it. At the end of a run that succeeded nobody needs what may be under way: rank 0 has written the adapter.
   ~NcclGroup() override { ncclCommAbort(communicator_); }
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
@@ -35,7 +35,9 @@ class NcclGroup : public RankGroup {
       if (peer == rank()) continue;
       const auto sent = static_cast<size_t>(outgoing[peer].numel());
       const auto received = static_cast<size_t>(incoming[peer].numel());
-      if (sent > 0) LORRY_TRY(Check(ncclSend(outgoing[peer].const_data_ptr(), sent, ncclFloat, peer, communicator_, stream), "NCCL send"));
+      if (sent > 0) {
+        LORRY_TRY(Check(ncclSend(outgoing[peer].const_data_ptr(), sent, ncclFloat, peer, communicator_, stream), "NCCL send"));
+      }
       if (received > 0) {
         LORRY_TRY(Check(ncclRecv(incoming[peer].data_ptr(), received, ncclFloat, peer, communicator_, stream), "NCCL receive"));
       }
@@ -46,7 +48,8 @@ class NcclGroup : public RankGroup {
   // In place where `mine` is this rank's part of `whole`, as NCCL allows.
   Status GatherSlices(const at::Tensor& mine, at::Tensor& whole) override {
     const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
-    return Check(ncclAllGather(mine.const_data_ptr(), whole.data_ptr(), static_cast<size_t>(mine.numel()), ncclFloat, communicator_, stream),
+    return Check(ncclAllGather(mine.const_data_ptr(), whole.data_ptr(), static_cast<size_t>(mine.numel()), ncclFloat,
+                               communicator_, stream),
                  "NCCL gather");
   }
 
@@ -84,7 +87,9 @@ Result<std::unique_ptr<RankGroup>> NcclRankGroup(std::unique_ptr<RankGroup> host
     id_bytes.assign(id.internal, sizeof(id.internal));
   }
   LORRY_ASSIGN_OR_RETURN(id_bytes, host->Broadcast(id_bytes));
-  if (id_bytes.size() != sizeof(id.internal)) return MakeError(ErrorCode::kInternal, "NCCL start: the handshake has another size");
+  if (id_bytes.size() != sizeof(id.internal)) {
+    return MakeError(ErrorCode::kInternal, "NCCL start: the handshake has another size");
+  }
   std::memcpy(id.internal, id_bytes.data(), sizeof(id.internal));
   c10::cuda::set_device(gpu.index());
   ncclComm_t communicator = nullptr;

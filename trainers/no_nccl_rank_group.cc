@@ -4,7 +4,9 @@
 namespace lorry::trainers {
 namespace {
 
-Error NoCuda() { return MakeError(ErrorCode::kUnsupported, "this build has no CUDA", "use resources: {cpus: N}, or build with LORRY_CUDA"); }
+Error NoCuda() {
+  return MakeError(ErrorCode::kUnsupported, "this build has no CUDA", "use resources: {cpus: N}, or build with LORRY_CUDA");
+}
 
 }  // namespace
 

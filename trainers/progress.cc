@@ -10,11 +10,16 @@ namespace {
 
 const char* NameOf(Phase phase) {
   switch (phase) {
-    case Phase::kStartup: return "startup";
-    case Phase::kProductive: return "productive";
-    case Phase::kRecomputed: return "recomputed";
-    case Phase::kCheckpoint: return "checkpoint";
-    case Phase::kGangWait: return "gang_wait";
+    case Phase::kStartup:
+      return "startup";
+    case Phase::kProductive:
+      return "productive";
+    case Phase::kRecomputed:
+      return "recomputed";
+    case Phase::kCheckpoint:
+      return "checkpoint";
+    case Phase::kGangWait:
+      return "gang_wait";
   }
   return "";
 }
@@ -46,8 +51,15 @@ void Progress::Enter(Phase phase) {
 
 void Progress::Step(const StepRecord& r, int64_t steps, double seconds) {
   if (rank_ != 0) return;
-  shared_->channel.Send({{"t", "step"}, {"step", r.step}, {"steps", steps}, {"loss", r.loss}, {"grad_norm", r.grad_norm},
-                         {"lr", r.learning_rate}, {"tokens", r.tokens}, {"loss_tokens", r.loss_tokens}, {"seconds", seconds}});
+  shared_->channel.Send({{"t", "step"},
+                         {"step", r.step},
+                         {"steps", steps},
+                         {"loss", r.loss},
+                         {"grad_norm", r.grad_norm},
+                         {"lr", r.learning_rate},
+                         {"tokens", r.tokens},
+                         {"loss_tokens", r.loss_tokens},
+                         {"seconds", seconds}});
 }
 
 void Progress::Evaluation(const EvaluationRecord& r) {
@@ -61,7 +73,9 @@ void Progress::Checkpoint(const WrittenCheckpoint& c) {
 }
 
 void Progress::Preparing(const std::string& what, int64_t done) {
-  if (rank_ == 0) shared_->channel.Send({{"t", "log"}, {"level", "info"}, {"text", what + ": " + std::to_string(done) + " rows"}});
+  if (rank_ == 0) {
+    shared_->channel.Send({{"t", "log"}, {"level", "info"}, {"text", what + ": " + std::to_string(done) + " rows"}});
+  }
 }
 
 void Progress::Output(const std::string& name, const std::string& path) {
@@ -71,10 +85,16 @@ void Progress::Output(const std::string& name, const std::string& path) {
 void Progress::Facts(const RunIdentity& identity, const TrainingOptions& options) {
   if (rank_ != 0) return;
   shared_->channel.Send({{"t", "facts"},
-                         {"facts", {{"device", identity.device}, {"libraries", identity.libraries}, {"build", identity.build},
-                                    {"threads_per_lane", identity.threads_per_lane}, {"seed", options.seed},
-                                    {"precision", options.bf16 ? "bf16" : "fp32"}, {"base_model", identity.base_model},
-                                    {"training_data", identity.training_data}, {"validation_data", identity.validation_data}}}});
+                         {"facts",
+                          {{"device", identity.device},
+                           {"libraries", identity.libraries},
+                           {"build", identity.build},
+                           {"threads_per_lane", identity.threads_per_lane},
+                           {"seed", options.seed},
+                           {"precision", options.bf16 ? "bf16" : "fp32"},
+                           {"base_model", identity.base_model},
+                           {"training_data", identity.training_data},
+                           {"validation_data", identity.validation_data}}}});
 }
 
 void Progress::Log(const std::string& level, const std::string& text) {

@@ -104,7 +104,8 @@ Result<LossSum> AddInOrder(RankGroup& group, std::vector<LossSum>& losses) {
       return std::pair(losses.data() + range.first, static_cast<size_t>(range.last - range.first) * sizeof(LossSum));
     };
     const auto [first, length] = bytes_of(group.rank());
-    LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> all, group.AllGather(std::string(reinterpret_cast<const char*>(first), length)));
+    LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                           group.AllGather(std::string(reinterpret_cast<const char*>(first), length)));
     for (int peer = 0; peer < group.size(); ++peer) {
       const auto [place, size] = bytes_of(peer);
       if (all[peer].size() != size) return MakeError(ErrorCode::kInternal, "ranks disagree about the step's micro-batches");

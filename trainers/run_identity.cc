@@ -20,7 +20,7 @@ namespace {
 
 struct Field {
   const char* name;
-  std::string RunIdentity::* text;
+  std::string RunIdentity::*text;
 };
 constexpr Field kOfTheJob[] = {{"job", &RunIdentity::job},
                                {"base_model", &RunIdentity::base_model},
@@ -77,13 +77,17 @@ Status MayContinue(const RunIdentity& old, const RunIdentity& now, bool other_de
   const char* hint = "go on where it began, or set retry.other_device: true and give up equal bytes";
   for (const Field& field : kOfTheMachine) {
     if (old.*field.text != now.*field.text) {
-      return MakeError(ErrorCode::kSpec,
-                       fmt::format("the checkpoint was made on another {}: {}; here it is {}", field.name, old.*field.text, now.*field.text), hint);
+      return MakeError(
+          ErrorCode::kSpec,
+          fmt::format("the checkpoint was made on another {}: {}; here it is {}", field.name, old.*field.text, now.*field.text),
+          hint);
     }
   }
   if (old.threads_per_lane != now.threads_per_lane) {
-    return MakeError(ErrorCode::kSpec, fmt::format("the checkpoint was made with {} threads a lane; here there are {}",
-                                                   old.threads_per_lane, now.threads_per_lane), hint);
+    return MakeError(ErrorCode::kSpec,
+                     fmt::format("the checkpoint was made with {} threads a lane; here there are {}", old.threads_per_lane,
+                                 now.threads_per_lane),
+                     hint);
   }
   return OkStatus();
 }

@@ -12,17 +12,17 @@ namespace lorry::trainers {
 
 struct RunIdentity {
   // What is trained on what: another of these is another job.
-  std::string job;               // training_options.h, DecidingPartOf
-  std::string base_model;        // digest of config.json and of the headers and sizes of the weights
-  std::string training_data;     // digests of the files; empty: none
+  std::string job;            // training_options.h, DecidingPartOf
+  std::string base_model;     // digest of config.json and of the headers and sizes of the weights
+  std::string training_data;  // digests of the files; empty: none
   std::string validation_data;
   std::string initial_adapter;
 
   // What computes it: the promise of equal bytes holds for one of these.
-  std::string device;            // "cpu: avx512f avx512_bf16 amx_bf16"; "gpu: NVIDIA H200"
+  std::string device;  // "cpu: avx512f avx512_bf16 amx_bf16"; "gpu: NVIDIA H200"
   int64_t threads_per_lane = 1;
-  std::string libraries;         // LibTorch, oneDNN, MKL
-  std::string build;             // Lorry's version
+  std::string libraries;  // LibTorch, oneDNN, MKL
+  std::string build;      // Lorry's version
 
   std::string ToJson() const;
   static Result<RunIdentity> FromJson(std::string_view text);  // kData

@@ -15,8 +15,13 @@ namespace {
 using nlohmann::json;
 
 json ToJson(const StepRecord& r) {
-  return {{"step", r.step}, {"loss", r.loss}, {"grad_norm", r.grad_norm}, {"learning_rate", r.learning_rate},
-          {"tokens", r.tokens}, {"loss_tokens", r.loss_tokens}, {"adapter", r.adapter.hex()}};
+  return {{"step", r.step},
+          {"loss", r.loss},
+          {"grad_norm", r.grad_norm},
+          {"learning_rate", r.learning_rate},
+          {"tokens", r.tokens},
+          {"loss_tokens", r.loss_tokens},
+          {"adapter", r.adapter.hex()}};
 }
 
 Result<StepRecord> StepFromJson(const json& value) {
@@ -44,7 +49,8 @@ Result<StepLog> StepLog::Open(const std::string& path) {
     LORRY_ASSIGN_OR_RETURN(const json value, ParseJson(record));
     try {
       if (value.contains("evaluation")) {
-        const EvaluationRecord e{value.at("evaluation").get<int64_t>(), value.at("loss").get<double>(), value.at("tokens").get<int64_t>()};
+        const EvaluationRecord e{value.at("evaluation").get<int64_t>(), value.at("loss").get<double>(),
+                                 value.at("tokens").get<int64_t>()};
         log.evaluations_[e.step] = e;
         continue;
       }

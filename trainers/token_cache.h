@@ -1,4 +1,5 @@
-// The file in which an encoded data set is kept: HDF5, written once under a temporary name and renamed, its digest checked when read.
+// The file in which an encoded data set is kept: HDF5, written once under a temporary name and renamed, its digest checked when
+// read.
 #pragma once
 
 #include <optional>

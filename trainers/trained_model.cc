@@ -24,6 +24,8 @@ class TrainedLora : public TrainedModel {
 
 }  // namespace
 
-std::unique_ptr<TrainedModel> TrainLora(std::unique_ptr<LoraModel> model) { return std::make_unique<TrainedLora>(std::move(model)); }
+std::unique_ptr<TrainedModel> TrainLora(std::unique_ptr<LoraModel> model) {
+  return std::make_unique<TrainedLora>(std::move(model));
+}
 
 }  // namespace lorry::trainers

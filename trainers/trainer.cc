@@ -24,7 +24,8 @@ at::Tensor AsTensor(const std::vector<float>& values) {
 
 Digest DigestOf(const at::Tensor& values) {
   const at::Tensor host = values.cpu();
-  return Sha256Of({reinterpret_cast<const char*>(host.const_data_ptr<float>()), static_cast<size_t>(host.numel()) * sizeof(float)});
+  return Sha256Of(
+      {reinterpret_cast<const char*>(host.const_data_ptr<float>()), static_cast<size_t>(host.numel()) * sizeof(float)});
 }
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
@@ -227,7 +228,8 @@ Status Trainer::TakeBestValues() {
   }
   LORRY_ASSIGN_OR_RETURN(bytes, parts_.group.Broadcast(bytes));
   RunIdentity identity;
-  LORRY_ASSIGN_OR_RETURN(const TrainingState best, DecodeState(bytes, CheckpointStore::RelativePath(state_.best.step), &identity));
+  LORRY_ASSIGN_OR_RETURN(const TrainingState best,
+                         DecodeState(bytes, CheckpointStore::RelativePath(state_.best.step), &identity));
   parts_.model.values().copy_(AsTensor(best.values));
   parts_.model.ValuesChanged();
   return OkStatus();

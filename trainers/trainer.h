@@ -83,11 +83,11 @@ class Trainer {
   AdamW optimizer_;
   GradientBuffers buffers_;
   CheckpointStore checkpoints_;
-  std::optional<StepLog> log_;  // rank 0 only
-  TrainingState state_;         // values and moments are in the model and the optimizer, not here
-  std::set<int64_t> written_;   // checkpoints known to be whole
-  int64_t last_known_step_ = 0; // of an earlier attempt
-  bool new_best_ = false;       // the evaluation of this step is the best so far
+  std::optional<StepLog> log_;   // rank 0 only
+  TrainingState state_;          // values and moments are in the model and the optimizer, not here
+  std::set<int64_t> written_;    // checkpoints known to be whole
+  int64_t last_known_step_ = 0;  // of an earlier attempt
+  bool new_best_ = false;        // the evaluation of this step is the best so far
   std::optional<double> last_loss_;
 };
 

@@ -14,9 +14,12 @@ constexpr int64_t kGpuMicroBatchTokens = 8192;
 
 ScheduleKind ScheduleOf(LrScheduler scheduler) {
   switch (scheduler) {
-    case LrScheduler::kLinear: return ScheduleKind::kLinear;
-    case LrScheduler::kCosine: return ScheduleKind::kCosine;
-    case LrScheduler::kConstant: return ScheduleKind::kConstant;
+    case LrScheduler::kLinear:
+      return ScheduleKind::kLinear;
+    case LrScheduler::kCosine:
+      return ScheduleKind::kCosine;
+    case LrScheduler::kConstant:
+      return ScheduleKind::kConstant;
   }
   return ScheduleKind::kConstant;
 }
@@ -39,7 +42,9 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(job_json));
   const FinetuneSpec* spec = job.finetune();
   if (spec == nullptr) return MakeError(ErrorCode::kSpec, "kind " + std::string(job.kind()) + " is not a fine-tuning job");
-  if (spec->adapter.type == AdapterType::kQlora) return MakeError(ErrorCode::kUnsupported, "adapter.type qlora: not in this version");
+  if (spec->adapter.type == AdapterType::kQlora) {
+    return MakeError(ErrorCode::kUnsupported, "adapter.type qlora: not in this version");
+  }
   if (spec->adapter.dora) return MakeError(ErrorCode::kUnsupported, "adapter.dora: not in this version");
   const TrainingSpec& training = spec->training;
 
@@ -77,7 +82,8 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
 Result<std::string> DecidingPartOf(const nlohmann::json& job_json) {
   LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(job_json));
   nlohmann::json part = ToJson(job);
-  for (const char* key : {"name", "project", "labels", "resources", "limits", "retry", "priority", "after", "output", "checkpoint"}) {
+  for (const char* key :
+       {"name", "project", "labels", "resources", "limits", "retry", "priority", "after", "output", "checkpoint"}) {
     part.erase(key);
   }
   // Where the files lie does not matter: their digests stand beside this text in the checkpoint.

@@ -50,8 +50,8 @@ Result<TextModel> LoadTextModel(const std::string& directory) {
   return TextModel{std::move(tokenizer), std::move(*chat_template)};
 }
 
-Result<LoadedDataset> LoadData(const std::string& path, const TaskFile& task, const TrainingOptions& options, const TextModel& text,
-                               Progress& progress) {
+Result<LoadedDataset> LoadData(const std::string& path, const TaskFile& task, const TrainingOptions& options,
+                               const TextModel& text, Progress& progress) {
   DatasetRequest request;
   request.path = path;
   request.tokenizer = &text.tokenizer;
@@ -64,8 +64,9 @@ Result<LoadedDataset> LoadData(const std::string& path, const TaskFile& task, co
   request.threads = task.lanes / task.ranks * task.threads_per_lane;
   request.progress = [&](int64_t rows) { progress.Preparing("tokenizing " + path, rows); };
   LORRY_ASSIGN_OR_RETURN(LoadedDataset loaded, LoadDataset(request));
-  progress.Log("info", fmt::format("{}: {} rows, {} tokens{}; {} truncated, {} dropped", path, loaded.data.rows(),
-                                   loaded.data.ids.size(), loaded.from_cache ? " (cached)" : "", loaded.data.truncated, loaded.data.dropped));
+  progress.Log("info",
+               fmt::format("{}: {} rows, {} tokens{}; {} truncated, {} dropped", path, loaded.data.rows(), loaded.data.ids.size(),
+                           loaded.from_cache ? " (cached)" : "", loaded.data.truncated, loaded.data.dropped));
   return loaded;
 }
 
@@ -97,8 +98,8 @@ Result<RunInputs> LoadInputs(const TaskFile& task, RankGroup& group, Progress& p
   LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
   LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::OpenWithoutWeights(base_model));
   if (inputs.options.max_length > directory.config().max_positions) {
-    Error error = MakeError(ErrorCode::kSpec, fmt::format("{} is longer than the model's context of {}", inputs.options.max_length,
-                                                          directory.config().max_positions));
+    Error error = MakeError(ErrorCode::kSpec, fmt::format("{} is longer than the model's context of {}",
+                                                          inputs.options.max_length, directory.config().max_positions));
     error.key = "dataset.max_length";
     return error;
   }
@@ -176,7 +177,8 @@ Status Resume(const TaskFile& task, const RunInputs& inputs, RankGroup& group, P
   return trainer.Restore(state);
 }
 
-Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const LoadedModel& loaded, const Trainer& trainer, Progress& progress) {
+Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const LoadedModel& loaded, const Trainer& trainer,
+                    Progress& progress) {
   const std::string directory = task.attempt_dir + "/adapter";
   LORRY_TRY(MakeDirectories(directory));
   LORRY_TRY(WriteFileAtomically(directory + "/README.md", ModelCard(inputs.options, loaded.adapter, inputs.training, trainer)));
@@ -198,8 +200,14 @@ Result<TrainingEnd> TrainOnRank(const TaskFile& task, const at::Device& device, 
   std::optional<HeldOut> held_out;
   if (inputs.validation) held_out.emplace(*inputs.validation, inputs.options.batches.tokens_per_micro_batch);
   LORRY_TRY(MakeDirectories(task.run_dir));
-  Trainer trainer({.model = *loaded.model, .group = group, .lanes = lanes, .progress = progress, .training = inputs.training,
-                   .held_out = held_out ? &*held_out : nullptr, .run_dir = task.run_dir, .identity = inputs.identity,
+  Trainer trainer({.model = *loaded.model,
+                   .group = group,
+                   .lanes = lanes,
+                   .progress = progress,
+                   .training = inputs.training,
+                   .held_out = held_out ? &*held_out : nullptr,
+                   .run_dir = task.run_dir,
+                   .identity = inputs.identity,
                    .options = inputs.options});
   LORRY_TRY(Resume(task, inputs, group, progress, trainer));
   LORRY_ASSIGN_OR_RETURN(const TrainingEnd end, trainer.Run());
@@ -217,11 +225,16 @@ Result<at::Device> DeviceFor(const TaskFile& task) {
 
 Result<std::unique_ptr<RankGroup>> MakeRankGroup(const TaskFile& task, const at::Device& device, bool mpi_active) {
   if (!mpi_active) {
-    if (task.ranks != 1) return MakeError(ErrorCode::kSpec, fmt::format("the task has {} ranks; start it with mpirun -n {}", task.ranks, task.ranks));
+    if (task.ranks != 1) {
+      return MakeError(ErrorCode::kSpec,
+                       fmt::format("the task has {} ranks; start it with mpirun -n {}", task.ranks, task.ranks));
+    }
     return SingleProcessGroup();
   }
   std::unique_ptr<RankGroup> mpi = MpiRankGroup();
-  if (mpi->size() != task.ranks) return MakeError(ErrorCode::kSpec, fmt::format("the task has {} ranks, mpirun started {}", task.ranks, mpi->size()));
+  if (mpi->size() != task.ranks) {
+    return MakeError(ErrorCode::kSpec, fmt::format("the task has {} ranks, mpirun started {}", task.ranks, mpi->size()));
+  }
   if (device.is_cpu()) return mpi;
   return NcclRankGroup(std::move(mpi), device);
 }

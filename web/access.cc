@@ -13,10 +13,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array<std::pair<Role, const char*>, 5> kRoles = {{{Role::kAdmin, "admin"},
-                                                                {Role::kEngineer, "engineer"},
-                                                                {Role::kFinance, "finance"},
-                                                                {Role::kServing, "serving"},
-                                                                {Role::kViewer, "viewer"}}};
+                                                                 {Role::kEngineer, "engineer"},
+                                                                 {Role::kFinance, "finance"},
+                                                                 {Role::kServing, "serving"},
+                                                                 {Role::kViewer, "viewer"}}};
 
 constexpr const char* kSchema = R"sql(
 CREATE TABLE web_token(
@@ -25,7 +25,9 @@ CREATE TABLE web_token(
 
 std::string RandomHex(size_t bytes) {
   std::string raw(bytes, '\0');
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(raw.data()), static_cast<int>(bytes)) != 1) std::abort();  // no randomness, no tokens
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(raw.data()), static_cast<int>(bytes)) != 1) {
+    std::abort();  // no randomness, no tokens
+  }
   return ToHex(raw);
 }
 
@@ -34,18 +36,20 @@ Result<std::string> CreateToken(Database& db, const std::string& text, Instant n
   LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(wish.value("role", "")));
   const std::string id = "t-" + RandomHex(4);
   const std::string token = "lorry_" + RandomHex(20);
-  LORRY_TRY(db.Run("INSERT INTO web_token(id, sha256, role, note, created_ms) VALUES(?, ?, ?, ?, ?)", id, Sha256Of(token), std::string(RoleName(role)),
-                   wish.value("note", ""), now));
+  LORRY_TRY(db.Run("INSERT INTO web_token(id, sha256, role, note, created_ms) VALUES(?, ?, ?, ?, ?)", id, Sha256Of(token),
+                   std::string(RoleName(role)), wish.value("note", ""), now));
   return json{{"id", id}, {"role", RoleName(role)}, {"token", token}}.dump();
 }
 
 Result<std::string> ListTokens(Database& db, const std::string&) {
   json tokens = json::array();
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT id, role, note, created_ms FROM web_token WHERE revoked_ms IS NULL ORDER BY created_ms, id"));
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows, db.Ask("SELECT id, role, note, created_ms FROM web_token WHERE revoked_ms IS NULL ORDER BY created_ms, id"));
   for (;;) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) break;
-    tokens.push_back({{"id", rows.Text(0)}, {"role", rows.Text(1)}, {"note", rows.Text(2)}, {"created", FormatUtc(rows.Time(3))}});
+    tokens.push_back(
+        {{"id", rows.Text(0)}, {"role", rows.Text(1)}, {"note", rows.Text(2)}, {"created", FormatUtc(rows.Time(3))}});
   }
   return json{{"tokens", std::move(tokens)}}.dump();
 }
@@ -71,7 +75,8 @@ Result<Role> ParseRole(std::string_view name) {
   for (const auto& [role, candidate] : kRoles) {
     if (name == candidate) return role;
   }
-  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" is not a role", name), "roles are admin, engineer, finance, serving, viewer");
+  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" is not a role", name),
+                   "roles are admin, engineer, finance, serving, viewer");
 }
 
 std::vector<Migration> AccessMigrations() { return {{"web", 1, kSchema}}; }
@@ -94,9 +99,11 @@ Result<Access> AccessOf(Database& db, const HttpRequest& request, bool open_to_l
   const std::string header = request.Header("authorization");
   if (header.rfind("Bearer ", 0) != 0) {
     if (open_to_loopback && request.from_loopback) return Access{};  // a stranger: public names only
-    return MakeError(ErrorCode::kNotAllowed, "a token is needed", "send it as \"Authorization: Bearer TOKEN\"; lorry token create makes one");
+    return MakeError(ErrorCode::kNotAllowed, "a token is needed",
+                     "send it as \"Authorization: Bearer TOKEN\"; lorry token create makes one");
   }
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT id, role FROM web_token WHERE sha256 = ? AND revoked_ms IS NULL", Sha256Of(header.substr(7))));
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows, db.Ask("SELECT id, role FROM web_token WHERE sha256 = ? AND revoked_ms IS NULL", Sha256Of(header.substr(7))));
   LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
   if (!found) return MakeError(ErrorCode::kNotAllowed, "the token is not valid", "lorry token list prints those that are");
   LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(rows.Text(1)));

@@ -1,9 +1,9 @@
 // Who may ask what: access tokens and their roles.
 //
-// While no token exists, loopback needs none and any that is sent is ignored. From the first one on, one that is sent must be valid
-// (401), and names that are private answer strangers as if they did not exist. Beyond loopback the server starts only with TLS and
-// at least one token, and every request needs one. Tokens are kept as their SHA-256: the text is shown once, when it is made.
-// The tables lie in the scheduler's state file; functions work on the Database they are given.
+// While no token exists, loopback needs none and any that is sent is ignored. From the first one on, one that is sent must be
+// valid (401), and names that are private answer strangers as if they did not exist. Beyond loopback the server starts only with
+// TLS and at least one token, and every request needs one. Tokens are kept as their SHA-256: the text is shown once, when it is
+// made. The tables lie in the scheduler's state file; functions work on the Database they are given.
 #pragma once
 
 #include <optional>
@@ -28,12 +28,14 @@ Result<bool> AnyTokenExists(Database& db);  // that is not revoked
 
 // What a request may do.
 struct Access {
-  bool known = false;      // a valid token was sent, or none is needed
+  bool known = false;  // a valid token was sent, or none is needed
   Role role = Role::kAdmin;
-  std::string token_id;    // empty: none was needed
+  std::string token_id;  // empty: none was needed
 
   bool MayReadRuns() const { return known && role != Role::kServing; }
-  bool MayReadCosts() const { return known && (role == Role::kAdmin || role == Role::kFinance || role == Role::kEngineer || role == Role::kViewer); }
+  bool MayReadCosts() const {
+    return known && (role == Role::kAdmin || role == Role::kFinance || role == Role::kEngineer || role == Role::kViewer);
+  }
   bool MayReadJobContent() const { return known && role != Role::kServing && role != Role::kFinance; }
   bool MayReadPrivateNames() const { return known && role != Role::kFinance; }
 };

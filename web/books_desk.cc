@@ -16,7 +16,9 @@ using nlohmann::json;
 Result<std::optional<Dollars>> CostLimitOf(const Run& run) {
   LORRY_ASSIGN_OR_RETURN(const json job, ParseJson(run.spec.job_json));
   const json limits = job.value("limits", json::object());
-  if (!limits.is_object() || !limits.contains("max_cost_usd") || limits["max_cost_usd"].is_null()) return std::optional<Dollars>();
+  if (!limits.is_object() || !limits.contains("max_cost_usd") || limits["max_cost_usd"].is_null()) {
+    return std::optional<Dollars>();
+  }
   const json& limit = limits["max_cost_usd"];
   LORRY_ASSIGN_OR_RETURN(const Dollars dollars, ParseDollars(limit.is_string() ? limit.get<std::string>() : limit.dump()));
   return std::optional<Dollars>(dollars);
@@ -52,18 +54,24 @@ class Books final : public BooksPort {
     LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
     const PriceRow* row = prices.DearestPriceAt(kind, kStandardPricing, now, now);
     if (row == nullptr) {
-      Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind), "add it to prices.yaml in the home and run lorry up again");
+      Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind),
+                              "add it to prices.yaml in the home and run lorry up again");
       error.key = "resources";
       return error;
     }
-    return json{{"devices", run.needs.count}, {"device_kind", row->device_kind}, {"usd_per_hour", ToString(row->unit_price)}, {"price_id", row->id.value()}}.dump();
+    return json{{"devices", run.needs.count},
+                {"device_kind", row->device_kind},
+                {"usd_per_hour", ToString(row->unit_price)},
+                {"price_id", row->id.value()}}
+        .dump();
   }
 
   Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
     LORRY_ASSIGN_OR_RETURN(Dollars spent, RunCost(db, run.spec.id));
     LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
     const Instant now = SystemClock().Now();
-    LORRY_ASSIGN_OR_RETURN(const std::vector<UsageSlice> slices, CutIntoSlices(UsageOf(run.spec.id, AttemptNumber(run.attempts), running), prices, now));
+    LORRY_ASSIGN_OR_RETURN(const std::vector<UsageSlice> slices,
+                           CutIntoSlices(UsageOf(run.spec.id, AttemptNumber(run.attempts), running), prices, now));
     for (const UsageSlice& slice : slices) spent += slice.Cost();
     return spent;
   }
@@ -93,7 +101,8 @@ Status CheckRunExists(Database& db, const RunId& run) {
 Result<std::string> ReportQuery(Database& db, const std::string& text) {
   LORRY_ASSIGN_OR_RETURN(const json query, ParseJson(text));
   CostQuery cost;
-  LORRY_ASSIGN_OR_RETURN(cost.by, ParseCostGrouping(query.value("by", json()).is_string() ? query["by"].get<std::string>() : "run"));
+  LORRY_ASSIGN_OR_RETURN(cost.by,
+                         ParseCostGrouping(query.value("by", json()).is_string() ? query["by"].get<std::string>() : "run"));
   if (query.value("run", json()).is_string() && !query["run"].get<std::string>().empty()) {
     cost.run = RunId(query["run"].get<std::string>());
     LORRY_TRY(CheckRunExists(db, *cost.run));
@@ -105,8 +114,13 @@ Result<std::string> ReportQuery(Database& db, const std::string& text) {
 }
 
 json PriceJson(const PriceRow& row) {
-  return {{"id", row.id.value()}, {"device", row.device_kind}, {"category", row.category}, {"usd_per_hour", ToString(row.unit_price)},
-          {"from", FormatUtc(row.valid_from)}, {"until", row.valid_to ? json(FormatUtc(*row.valid_to)) : json()}, {"source", row.source},
+  return {{"id", row.id.value()},
+          {"device", row.device_kind},
+          {"category", row.category},
+          {"usd_per_hour", ToString(row.unit_price)},
+          {"from", FormatUtc(row.valid_from)},
+          {"until", row.valid_to ? json(FormatUtc(*row.valid_to)) : json()},
+          {"source", row.source},
           {"recorded", FormatUtc(row.recorded_at)}};
 }
 
@@ -130,7 +144,8 @@ Result<std::string> PricesNow(Database& db, const std::string&) {
 // {text, file}: a whole prices.yaml.
 Result<std::string> RecordQuery(Database& db, const std::string& text, Instant now) {
   LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
-  LORRY_ASSIGN_OR_RETURN(const std::vector<ListedPrice> listed, ParsePriceList(wish.value("text", ""), wish.value("file", "prices.yaml")));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<ListedPrice> listed,
+                         ParsePriceList(wish.value("text", ""), wish.value("file", "prices.yaml")));
   std::vector<PriceRow> rows;
   for (const ListedPrice& price : listed) {
     PriceRow row;
@@ -168,7 +183,8 @@ Result<int> TakePrices(Scheduler& scheduler) {
   }
   LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
   const json wish{{"text", text}, {"file", path}};
-  LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply, scheduler.Call<wire::JsonReply>(wire::Query{"price.record", wish.dump(), ""}));
+  LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply,
+                         scheduler.Call<wire::JsonReply>(wire::Query{"price.record", wish.dump(), ""}));
   LORRY_ASSIGN_OR_RETURN(const json answer, ParseJson(reply.json));
   return answer.value("added", 0);
 }

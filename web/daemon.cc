@@ -73,12 +73,14 @@ Status Daemon::Serve(const DaemonOptions& options) {
     LORRY_ASSIGN_OR_RETURN(Reader reader, scheduler_->store().Read());
     LORRY_ASSIGN_OR_RETURN(const bool tokens, AnyTokenExists(reader.db()));
     if (!tokens || http.tls_certificate.empty()) {
-      return MakeError(ErrorCode::kNotAllowed, fmt::format("beyond loopback ({}) the pages need TLS and at least one token", options.bind_address),
+      return MakeError(ErrorCode::kNotAllowed,
+                       fmt::format("beyond loopback ({}) the pages need TLS and at least one token", options.bind_address),
                        "start it on 127.0.0.1, run lorry token create --role admin, and give --tls-cert and --tls-key");
     }
   }
   site_ = std::make_unique<Site>(scheduler_.get(), loopback);
-  LORRY_ASSIGN_OR_RETURN(server_, HttpServer::Start(http, [site = site_.get()](const HttpRequest& request) { return site->Handle(request); }));
+  LORRY_ASSIGN_OR_RETURN(
+      server_, HttpServer::Start(http, [site = site_.get()](const HttpRequest& request) { return site->Handle(request); }));
   return OkStatus();
 }
 

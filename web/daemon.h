@@ -17,7 +17,7 @@ struct DaemonOptions {
   int http_port = 8600;                    // 0: a free one
   int client_port = 8601;
   int worker_port = 8602;
-  std::string tls_certificate_file;        // PEM; both or none
+  std::string tls_certificate_file;  // PEM; both or none
   std::string tls_key_file;
 };
 

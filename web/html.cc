@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace lorry {
 namespace {
 
@@ -26,25 +28,12 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.6re
 struct MenuEntry {
   std::string_view section, address, text;
 };
-constexpr MenuEntry kMenu[] = {{"runs", "/", "Runs"}, {"registry", "/registry", "Registry"}, {"cost", "/cost", "Costs"}, {"workers", "/workers", "Workers"}};
+constexpr MenuEntry kMenu[] = {
+    {"runs", "/", "Runs"}, {"registry", "/registry", "Registry"}, {"cost", "/cost", "Costs"}, {"workers", "/workers", "Workers"}};
 
 }  // namespace
 
-std::string Html(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out.push_back(c);
-    }
-  }
-  return out;
-}
+std::string Html(std::string_view text) { return EscapeHtml(text); }
 
 std::string Page(std::string_view title, std::string_view section, std::string_view body) {
   std::string menu;
@@ -52,12 +41,15 @@ std::string Page(std::string_view title, std::string_view section, std::string_v
     menu += fmt::format("<a href=\"{}\"{}>{}</a>", entry.address, entry.section == section ? " class=\"here\"" : "", entry.text);
   }
   return fmt::format(
-      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-      "<title>{} - Lorry</title><style>{}</style></head><body><header><nav><b>Lorry</b>{}</nav></header><main>{}</main></body></html>\n",
+      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, "
+      "initial-scale=1\">"
+      "<title>{} - "
+      "Lorry</title><style>{}</style></head><body><header><nav><b>Lorry</b>{}</nav></header><main>{}</main></body></html>\n",
       Html(title), kStyle, menu, body);
 }
 
-HtmlTable::HtmlTable(std::vector<std::string> heads, std::vector<size_t> numeric) : heads_(std::move(heads)), numeric_(std::move(numeric)) {}
+HtmlTable::HtmlTable(std::vector<std::string> heads, std::vector<size_t> numeric)
+    : heads_(std::move(heads)), numeric_(std::move(numeric)) {}
 
 void HtmlTable::Row(const std::vector<std::string>& cells) {
   body_ += "<tr>";
@@ -78,13 +70,18 @@ std::string HtmlTable::str() const {
   return "<div class=\"scroll\"><table><thead><tr>" + head + "</tr></thead><tbody>" + body_ + "</tbody></table></div>";
 }
 
-std::string Link(std::string_view address, std::string_view text) { return fmt::format("<a href=\"{}\">{}</a>", Html(address), Html(text)); }
+std::string Link(std::string_view address, std::string_view text) {
+  return fmt::format("<a href=\"{}\">{}</a>", Html(address), Html(text));
+}
 
-std::string StateBadge(std::string_view state) { return fmt::format("<span class=\"state {}\">{}</span>", Html(state), Html(state)); }
+std::string StateBadge(std::string_view state) {
+  return fmt::format("<span class=\"state {}\">{}</span>", Html(state), Html(state));
+}
 
 std::string ProgressBar(uint64_t done, uint64_t total) {
   if (total == 0) return done == 0 ? "" : fmt::format("{}", done);
-  return fmt::format("<span class=\"bar\"><i style=\"width:{}%\"></i></span> {}/{}", std::min<uint64_t>(100, done * 100 / total), done, total);
+  return fmt::format("<span class=\"bar\"><i style=\"width:{}%\"></i></span> {}/{}", std::min<uint64_t>(100, done * 100 / total),
+                     done, total);
 }
 
 }  // namespace lorry

@@ -40,7 +40,8 @@ bool IsLoopback(MHD_Connection* connection) {
   if (info->client_addr->sa_family == AF_INET) {
     return ntohl(reinterpret_cast<const sockaddr_in*>(info->client_addr)->sin_addr.s_addr) >> 24 == 127;
   }
-  return info->client_addr->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(info->client_addr)->sin6_addr);
+  return info->client_addr->sa_family == AF_INET6 &&
+         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(info->client_addr)->sin6_addr);
 }
 
 Status SplitTarget(const std::string& target, HttpRequest* request) {
@@ -99,8 +100,8 @@ struct HttpServer::Impl {
   // The target is decoded by us, a segment at a time.
   static size_t KeepEscapes(void*, MHD_Connection*, char* text) { return std::strlen(text); }
 
-  static MHD_Result OnRequest(void* self, MHD_Connection* connection, const char*, const char* method, const char*, const char* upload, size_t* upload_size,
-                              void** state) {
+  static MHD_Result OnRequest(void* self, MHD_Connection* connection, const char*, const char* method, const char*,
+                              const char* upload, size_t* upload_size, void** state) {
     return static_cast<Impl*>(self)->Step(connection, method, upload, upload_size, static_cast<Pending*>(*state));
   }
 
@@ -177,10 +178,12 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& o
     items.push_back({MHD_OPTION_HTTPS_MEM_KEY, 0, impl.key.data()});
   }
   items.push_back({MHD_OPTION_END, 0, nullptr});
-  impl.daemon = MHD_start_daemon(flags, 0, nullptr, nullptr, &Impl::OnRequest, &impl, MHD_OPTION_ARRAY, items.data(), MHD_OPTION_END);
+  impl.daemon =
+      MHD_start_daemon(flags, 0, nullptr, nullptr, &Impl::OnRequest, &impl, MHD_OPTION_ARRAY, items.data(), MHD_OPTION_END);
   if (impl.daemon == nullptr) {
-    return MakeError(ErrorCode::kConflict, fmt::format("cannot serve pages at {}:{}", options.bind_address, options.port),
-                     impl.tls ? "is the port taken, or the certificate not PEM?" : "is the port taken? choose another with --port");
+    return MakeError(
+        ErrorCode::kConflict, fmt::format("cannot serve pages at {}:{}", options.bind_address, options.port),
+        impl.tls ? "is the port taken, or the certificate not PEM?" : "is the port taken? choose another with --port");
   }
   const MHD_DaemonInfo* info = MHD_get_daemon_info(impl.daemon, MHD_DAEMON_INFO_BIND_PORT);
   server->port_ = info != nullptr ? info->port : options.port;
@@ -219,8 +222,12 @@ Result<std::string> DecodePercent(std::string_view text, bool plus_is_blank) {
   return decoded;
 }
 
-HttpResponse TextResponse(int status, std::string text) { return {status, {{"Content-Type", "text/plain; charset=utf-8"}}, std::move(text), {}}; }
-HttpResponse JsonResponse(int status, std::string json) { return {status, {{"Content-Type", "application/json"}}, std::move(json), {}}; }
+HttpResponse TextResponse(int status, std::string text) {
+  return {status, {{"Content-Type", "text/plain; charset=utf-8"}}, std::move(text), {}};
+}
+HttpResponse JsonResponse(int status, std::string json) {
+  return {status, {{"Content-Type", "application/json"}}, std::move(json), {}};
+}
 HttpResponse HtmlResponse(std::string html) {
   return {200, {{"Content-Type", "text/html; charset=utf-8"}, {"Cache-Control", "no-store"}}, std::move(html), {}};
 }

@@ -1,8 +1,9 @@
 // HTTP over libmicrohttpd, the only file that includes it: requests in, responses out, no thought about what they mean.
 //
-// Threads: a small pool calls the handler concurrently; it must be safe for that. A handler may read files and the state file, and
-// ask the scheduler, which answers within a turn of its loop; it must not wait for anything slower. Bodies of files are sent with sendfile. A path is split at '/' first and each segment is decoded
-// afterwards, so that an alias with a slash stays one segment (%2F); %00 and broken escapes are 400.
+// Threads: a small pool calls the handler concurrently; it must be safe for that. A handler may read files and the state file,
+// and ask the scheduler, which answers within a turn of its loop; it must not wait for anything slower. Bodies of files are sent
+// with sendfile. A path is split at '/' first and each segment is decoded afterwards, so that an alias with a slash stays one
+// segment (%2F); %00 and broken escapes are 400.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,7 @@ using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 
 struct HttpServerOptions {
   std::string bind_address = "127.0.0.1";
-  int port = 8600;  // 0: a free one
+  int port = 8600;              // 0: a free one
   std::string tls_certificate;  // PEM text; empty: no TLS
   std::string tls_key;
   size_t max_body_bytes = 16 << 20;

@@ -40,10 +40,13 @@ int main(int argc, char** argv) {
   lorry::DaemonOptions options;
   app.set_version_flag("--version", std::string("lorryd ") + LORRY_VERSION);
   app.add_option("--home", options.home, "the folder that keeps everything")->required();
-  app.add_option("--port", options.http_port, "of the pages and the HTTP interfaces")->check(CLI::Range(0, 65535))->capture_default_str();
+  app.add_option("--port", options.http_port, "of the pages and the HTTP interfaces")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
   app.add_option("--client-port", options.client_port, "for lorry")->check(CLI::Range(0, 65535))->capture_default_str();
   app.add_option("--worker-port", options.worker_port, "for lorry-worker")->check(CLI::Range(0, 65535))->capture_default_str();
-  app.add_option("--bind", options.bind_address, "address of all three ports; beyond loopback it needs TLS and a token")->capture_default_str();
+  app.add_option("--bind", options.bind_address, "address of all three ports; beyond loopback it needs TLS and a token")
+      ->capture_default_str();
   app.add_option("--tls-cert", options.tls_certificate_file, "certificate, PEM");
   app.add_option("--tls-key", options.tls_key_file, "private key, PEM");
   try {

@@ -55,11 +55,11 @@ std::string CostTable(const json& report, const std::string& by) {
       if (row.contains(key)) name += (name.empty() ? "" : " / ") + TextOf(row, key);
     }
     const bool is_run = by == "run" && row.contains("run");
-    table.Row({is_run ? Link("/runs/" + TextOf(row, "run"), name) : Html(name.empty() ? "(none)" : name), DeviceHours(row.value("device_ms", int64_t{0})),
-               SixDecimals(TextOf(row, "usd"))});
+    table.Row({is_run ? Link("/runs/" + TextOf(row, "run"), name) : Html(name.empty() ? "(none)" : name),
+               DeviceHours(row.value("device_ms", int64_t{0})), SixDecimals(TextOf(row, "usd"))});
   }
-  return table.str() + fmt::format("<p>Total {} <span class=\"soft\">({} exactly)</span></p>", SixDecimals(TextOf(report, "total_usd")),
-                                   Html(TextOf(report, "total_usd")));
+  return table.str() + fmt::format("<p>Total {} <span class=\"soft\">({} exactly)</span></p>",
+                                   SixDecimals(TextOf(report, "total_usd")), Html(TextOf(report, "total_usd")));
 }
 
 std::string RunFacts(const json& run) {
@@ -67,7 +67,8 @@ std::string RunFacts(const json& run) {
   const auto fact = [&](const char* label, const std::string& html) {
     if (!html.empty()) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", label, html);
   };
-  fact("state", StateBadge(TextOf(run, "state")) + (TextOf(run, "reason").empty() ? "" : " (" + Html(TextOf(run, "reason")) + ")"));
+  fact("state",
+       StateBadge(TextOf(run, "state")) + (TextOf(run, "reason").empty() ? "" : " (" + Html(TextOf(run, "reason")) + ")"));
   fact("progress", ProgressBar(run.value("done", uint64_t{0}), run.value("total", uint64_t{0})));
   fact("", Html(TextOf(run, "detail")));
   fact("name", Html(TextOf(run, "name")));
@@ -84,7 +85,9 @@ std::string AttemptsTable(const json& run) {
   HtmlTable table({"attempt", "worker", "devices", "granted", "ended", "reason"}, {0});
   for (const json& attempt : run.value("attempts", json::array())) {
     std::string devices;
-    for (const json& device : attempt.value("devices", json::array())) devices += (devices.empty() ? "" : ", ") + device.get<std::string>();
+    for (const json& device : attempt.value("devices", json::array())) {
+      devices += (devices.empty() ? "" : ", ") + device.get<std::string>();
+    }
     table.Row({TextOf(attempt, "attempt"), Html(TextOf(attempt, "worker")), Html(devices), ShortTime(TextOf(attempt, "granted")),
                ShortTime(TextOf(attempt, "ended")), Html(TextOf(attempt, "reason"))});
   }
@@ -99,10 +102,13 @@ HttpResponse Site::RunsPage() const {
   HtmlTable table({"run", "name", "project", "kind", "state", "progress", "submitted"});
   for (const wire::RunSummary& s : list->runs) {
     table.Row({Link("/runs/" + s.run.str(), s.run.str()), Html(s.name), Html(s.project.str()), Html(s.kind),
-               StateBadge(s.state) + (s.reason.empty() || s.reason == s.state ? "" : " <span class=\"soft\">" + Html(s.reason) + "</span>"),
+               StateBadge(s.state) +
+                   (s.reason.empty() || s.reason == s.state ? "" : " <span class=\"soft\">" + Html(s.reason) + "</span>"),
                ProgressBar(s.done, s.total), ShortTime(s.submitted)});
   }
-  return HtmlResponse(Page("Runs", "runs", "<h1>Runs</h1>" + (table.empty() ? "<p>No run yet. <code>lorry submit JOB.yaml</code> makes one.</p>" : table.str())));
+  return HtmlResponse(
+      Page("Runs", "runs",
+           "<h1>Runs</h1>" + (table.empty() ? "<p>No run yet. <code>lorry submit JOB.yaml</code> makes one.</p>" : table.str())));
 }
 
 HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
@@ -114,7 +120,8 @@ HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
   const std::string state = TextOf(*run, "state");
   if (access.MayReadJobContent()) {
     body += "<div id=\"curve\" hidden><h2>Curve</h2><div class=\"chart\"><canvas id=\"chart\"></canvas></div></div>";
-    body += fmt::format("<script>const RUN={},LIVE={};</script>", json(id).dump(), state == "running" || state == "queued" ? "true" : "false");
+    body += fmt::format("<script>const RUN={},LIVE={};</script>", json(id).dump(),
+                        state == "running" || state == "queued" ? "true" : "false");
     body += kChartScript;
   }
   body += AttemptsTable(*run);
@@ -166,11 +173,13 @@ HttpResponse Site::RegistryPage() const {
       std::string aliases;
       const json named = item.value("aliases", json::object());
       for (const auto& [alias, version] : named.items()) {
-        aliases += (aliases.empty() ? "" : ", ") + alias + " = " + (version.is_string() ? version.get<std::string>() : version.dump());
+        aliases +=
+            (aliases.empty() ? "" : ", ") + alias + " = " + (version.is_string() ? version.get<std::string>() : version.dump());
       }
       const std::string name = TextOf(item, "name");
       const json versions = item.value("versions", json());
-      table.Row({Link("/registry/" + name, name), versions.is_array() ? std::to_string(versions.size()) : TextOf(item, "versions"), Html(aliases)});
+      table.Row({Link("/registry/" + name, name),
+                 versions.is_array() ? std::to_string(versions.size()) : TextOf(item, "versions"), Html(aliases)});
     }
     body += fmt::format("<h2>{}s</h2>", kind) + (table.empty() ? "<p class=\"soft\">none yet</p>" : table.str());
   }
@@ -187,7 +196,8 @@ HttpResponse Site::RegistryNamePage(const std::string& name) const {
   for (const json& version : item.value("versions", json::array())) {
     const std::string run = TextOf(version, "run");
     table.Row({Html(TextOf(version, "version")), Html(TextOf(version, "digest").substr(0, 16)), Html(TextOf(version, "base")),
-               run.empty() ? "" : Link("/runs/" + run, run), ShortTime(TextOf(version, "created")), Html(TextOf(version, "cost_usd"))});
+               run.empty() ? "" : Link("/runs/" + run, run), ShortTime(TextOf(version, "created")),
+               Html(TextOf(version, "cost_usd"))});
   }
   body += table.str() + "<h2>Aliases</h2>";
   HtmlTable aliases({"alias", "version"});
@@ -196,8 +206,10 @@ HttpResponse Site::RegistryNamePage(const std::string& name) const {
     aliases.Row({Html(alias), Html(version.is_string() ? version.get<std::string>() : version.dump())});
   }
   body += aliases.empty() ? "<p class=\"soft\">none</p>" : aliases.str();
-  body += fmt::format("<h2>Use it</h2><pre>HF_ENDPOINT=http://THIS-ADDRESS python3 -c \"from huggingface_hub import snapshot_download; "
-                      "print(snapshot_download('{}'))\"</pre>", Html(name));
+  body += fmt::format(
+      "<h2>Use it</h2><pre>HF_ENDPOINT=http://THIS-ADDRESS python3 -c \"from huggingface_hub import snapshot_download; "
+      "print(snapshot_download('{}'))\"</pre>",
+      Html(name));
   return HtmlResponse(Page(name, "registry", body));
 }
 
@@ -210,8 +222,8 @@ HttpResponse Site::WorkersPage() const {
   for (const json& worker : parsed.value("workers", json::array())) {
     for (const json& device : worker.value("devices", json::array())) {
       const std::string run = TextOf(device, "run");
-      table.Row({Html(TextOf(worker, "worker")), Html(TextOf(worker, "state")), Html(TextOf(device, "device")), Html(TextOf(device, "kind")),
-                 Html(TextOf(device, "state")), run.empty() ? "" : Link("/runs/" + run, run)});
+      table.Row({Html(TextOf(worker, "worker")), Html(TextOf(worker, "state")), Html(TextOf(device, "device")),
+                 Html(TextOf(device, "kind")), Html(TextOf(device, "state")), run.empty() ? "" : Link("/runs/" + run, run)});
     }
   }
   return HtmlResponse(Page("Workers", "workers", body + (table.empty() ? "<p>No worker has come yet.</p>" : table.str())));

@@ -67,7 +67,9 @@ class Registry final : public RegistryPort {
   Result<ResolvedReference> Resolve(Database& db, const std::string& reference) override {
     LORRY_ASSIGN_OR_RETURN(const VersionEntry version, ResolveReference(db, reference));
     ResolvedReference resolved{version.Text(), version.digest, version.manifest.created, {}};
-    for (const ManifestFile& file : version.manifest.files) resolved.files.push_back(wire::BlobFile{file.path, file.digest, file.size});
+    for (const ManifestFile& file : version.manifest.files) {
+      resolved.files.push_back(wire::BlobFile{file.path, file.digest, file.size});
+    }
     return resolved;
   }
 
@@ -104,8 +106,9 @@ class Registry final : public RegistryPort {
     LORRY_ASSIGN_OR_RETURN(publication.origin, OriginOf(db, run, wish));
     LORRY_ASSIGN_OR_RETURN(const Published published, lorry::Publish(db, blobs_, publication, now));
     const VersionEntry& entry = published.entry;
-    return json{{"adapter", entry.Text()}, {"name", entry.manifest.name}, {"version", VersionText(entry.manifest.version)},
-                {"digest", entry.digest.hex()}, {"base", publication.base}, {"existing", published.existing}}.dump();
+    return json{{"adapter", entry.Text()},      {"name", entry.manifest.name}, {"version", VersionText(entry.manifest.version)},
+                {"digest", entry.digest.hex()}, {"base", publication.base},    {"existing", published.existing}}
+        .dump();
   }
 
  private:
@@ -146,16 +149,21 @@ void AddRegistryQueries(QueryTable* table, const std::string& home) {
   const auto blobs = std::make_shared<BlobStore>(home);
   for (RegistryQuery& query : RegistryQueries(*blobs)) {
     if (query.writes) {
-      table->write[query.name] = [blobs, answer = std::move(query.answer)](Database& db, const std::string& text, Instant now) { return answer(db, text, now); };
+      table->write[query.name] = [blobs, answer = std::move(query.answer)](Database& db, const std::string& text, Instant now) {
+        return answer(db, text, now);
+      };
     } else {
-      table->read[query.name] = [blobs, answer = std::move(query.answer)](Database& db, const std::string& text) { return answer(db, text, Instant()); };
+      table->read[query.name] = [blobs, answer = std::move(query.answer)](Database& db, const std::string& text) {
+        return answer(db, text, Instant());
+      };
     }
   }
 }
 
 bool IsHubRequest(const HttpRequest& request) { return IsHubPath(request.path); }
 
-HttpResponse AnswerHubRequest(Database& db, const std::string& home, const HttpRequest& request, bool may_read_private, const std::string& user) {
+HttpResponse AnswerHubRequest(Database& db, const std::string& home, const HttpRequest& request, bool may_read_private,
+                              const std::string& user) {
   const BlobStore blobs(home);
   HubRequest question;
   question.method = request.method;

@@ -1,5 +1,5 @@
-// The registry as the scheduler, its clients and Hugging Face clients see it: names resolved at submission, an adapter published in
-// the transaction in which its run ends, the queries registry.* (docs/formats/queries.md), and the read face over HTTP.
+// The registry as the scheduler, its clients and Hugging Face clients see it: names resolved at submission, an adapter published
+// in the transaction in which its run ends, the queries registry.* (docs/formats/queries.md), and the read face over HTTP.
 #pragma once
 
 #include <memory>
@@ -21,6 +21,7 @@ void AddRegistryQueries(QueryTable* table, const std::string& home);
 // True for requests that a Hugging Face client makes: /api/models..., /ORG/NAME/resolve/... and the like.
 bool IsHubRequest(const HttpRequest& request);
 // Their answers. `may_read_private`: the token, or loopback without tokens, allows it; `user`: whose token it is, empty: none.
-HttpResponse AnswerHubRequest(Database& db, const std::string& home, const HttpRequest& request, bool may_read_private, const std::string& user);
+HttpResponse AnswerHubRequest(Database& db, const std::string& home, const HttpRequest& request, bool may_read_private,
+                              const std::string& user);
 
 }  // namespace lorry

@@ -19,20 +19,29 @@ constexpr int64_t kMaxMetricsBytes = int64_t{64} << 20;
 
 int HttpStatusOf(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kNotAllowed: return 403;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kNotAllowed:
+      return 403;
     case ErrorCode::kUsage:
     case ErrorCode::kSpec:
-    case ErrorCode::kData: return 400;
-    case ErrorCode::kConflict: return 409;
-    case ErrorCode::kUnsupported: return 501;
+    case ErrorCode::kData:
+      return 400;
+    case ErrorCode::kConflict:
+      return 409;
+    case ErrorCode::kUnsupported:
+      return 501;
     case ErrorCode::kUnreachable:
-    case ErrorCode::kTimeout: return 503;
-    default: return 500;
+    case ErrorCode::kTimeout:
+      return 503;
+    default:
+      return 500;
   }
 }
 
-HttpResponse ToJsonResponse(const Result<std::string>& answer) { return answer.ok() ? JsonResponse(200, *answer) : ErrorResponse(answer.error(), true); }
+HttpResponse ToJsonResponse(const Result<std::string>& answer) {
+  return answer.ok() ? JsonResponse(200, *answer) : ErrorResponse(answer.error(), true);
+}
 
 // The script of the pages' charts, from Debian's package.
 HttpResponse ChartScript() {
@@ -46,9 +55,20 @@ HttpResponse ChartScript() {
 
 json SummaryJson(const wire::RunSummary& s) {
   const auto time = [](Instant at) { return at.millis() == 0 ? json() : json(FormatUtc(at)); };
-  return {{"run", s.run.str()}, {"name", s.name}, {"project", s.project.str()}, {"kind", s.kind}, {"state", s.state}, {"reason", s.reason},
-          {"attempts", s.attempts}, {"priority", s.priority}, {"submitted", time(s.submitted)}, {"started", time(s.started)},
-          {"ended", time(s.ended)}, {"done", s.done}, {"total", s.total}, {"detail", s.detail}};
+  return {{"run", s.run.str()},
+          {"name", s.name},
+          {"project", s.project.str()},
+          {"kind", s.kind},
+          {"state", s.state},
+          {"reason", s.reason},
+          {"attempts", s.attempts},
+          {"priority", s.priority},
+          {"submitted", time(s.submitted)},
+          {"started", time(s.started)},
+          {"ended", time(s.ended)},
+          {"done", s.done},
+          {"total", s.total},
+          {"detail", s.detail}};
 }
 
 // Server-sent events up to now; the browser's EventSource comes back after `retry` with Last-Event-ID.
@@ -70,19 +90,27 @@ HttpResponse EventStream(Scheduler& scheduler, const HttpRequest& request, const
 HttpResponse ErrorResponse(const Error& error, bool as_json) {
   const int status = HttpStatusOf(error.code);
   if (!as_json) {
-    HttpResponse page = HtmlResponse(Page("Error", "", fmt::format("<h1>{}</h1><p>{}</p>", Html(error.message), Html(error.hint))));
+    HttpResponse page =
+        HtmlResponse(Page("Error", "", fmt::format("<h1>{}</h1><p>{}</p>", Html(error.message), Html(error.hint))));
     page.status = status;
     return page;
   }
-  return JsonResponse(status, json{{"error", {{"code", ErrorCodeName(error.code)}, {"message", error.message}, {"hint", error.hint},
-                                              {"file", error.file}, {"line", error.line}, {"key", error.key}}}}
+  return JsonResponse(status, json{{"error",
+                                    {{"code", ErrorCodeName(error.code)},
+                                     {"message", error.message},
+                                     {"hint", error.hint},
+                                     {"file", error.file},
+                                     {"line", error.line},
+                                     {"key", error.key}}}}
                                   .dump());
 }
 
 HttpResponse Site::Handle(const HttpRequest& request) const {
   const std::string first = request.segments.empty() ? "" : request.segments[0];
   if (first == "healthz") return TextResponse(200, "ok\n");
-  if (first == "readyz") return scheduler_->healthy() ? TextResponse(200, "ready\n") : TextResponse(503, "the scheduler has given up\n");
+  if (first == "readyz") {
+    return scheduler_->healthy() ? TextResponse(200, "ready\n") : TextResponse(503, "the scheduler has given up\n");
+  }
   auto reader = scheduler_->store().Read();
   if (!reader.ok()) return ErrorResponse(reader.error(), true);
   const auto access = AccessOf(reader->db(), request, open_to_loopback_);
@@ -92,7 +120,9 @@ HttpResponse Site::Handle(const HttpRequest& request) const {
     refused.headers.emplace_back("WWW-Authenticate", "Bearer");
     return refused;
   }
-  if (IsHubRequest(request)) return AnswerHubRequest(reader->db(), scheduler_->home(), request, access->MayReadPrivateNames(), access->token_id);
+  if (IsHubRequest(request)) {
+    return AnswerHubRequest(reader->db(), scheduler_->home(), request, access->MayReadPrivateNames(), access->token_id);
+  }
   return Route(request, *access);
 }
 
@@ -109,7 +139,9 @@ bool IsUnbuilt(const HttpRequest& request) {
 HttpResponse Site::Route(const HttpRequest& request, const Access& access) const {
   const std::string first = request.segments.empty() ? "" : request.segments[0];
   if (IsUnbuilt(request)) {
-    return ErrorResponse(MakeError(ErrorCode::kUnsupported, EscapeControl(request.path) + ": not in this version", "lorry doctor --features lists what is"), true);
+    return ErrorResponse(MakeError(ErrorCode::kUnsupported, EscapeControl(request.path) + ": not in this version",
+                                   "lorry doctor --features lists what is"),
+                         true);
   }
   if (request.method != "GET" && request.method != "HEAD") return TextResponse(405, "this address is for reading\n");
   if (first == "static" && request.segments.size() == 2 && request.segments[1] == "chart.js") return ChartScript();
@@ -120,7 +152,8 @@ HttpResponse Site::Route(const HttpRequest& request, const Access& access) const
 
 HttpResponse Site::RoutePages(const HttpRequest& request, const Access& access) const {
   const auto& at = request.segments;
-  const Error denied = MakeError(ErrorCode::kNotAllowed, "this page needs a token with another role", "lorry token create makes one");
+  const Error denied =
+      MakeError(ErrorCode::kNotAllowed, "this page needs a token with another role", "lorry token create makes one");
   if (at.empty()) return access.MayReadRuns() ? RunsPage() : ErrorResponse(denied, false);
   if (at[0] == "runs" && at.size() == 2) return access.MayReadRuns() ? RunPage(at[1], access) : ErrorResponse(denied, false);
   if (at[0] == "cost" && at.size() == 1) return access.MayReadCosts() ? CostPage(request) : ErrorResponse(denied, false);
@@ -134,7 +167,9 @@ HttpResponse Site::RoutePages(const HttpRequest& request, const Access& access) 
 HttpResponse Site::RouteData(const HttpRequest& request, const Access& access) const {
   const auto& at = request.segments;
   const Error denied = MakeError(ErrorCode::kNotAllowed, "the token's role does not allow this");
-  if (at.size() >= 2 && at[1] == "runs") return access.MayReadRuns() ? RouteRunData(request, access) : ErrorResponse(denied, true);
+  if (at.size() >= 2 && at[1] == "runs") {
+    return access.MayReadRuns() ? RouteRunData(request, access) : ErrorResponse(denied, true);
+  }
   if (at.size() == 2 && at[1] == "costs") {
     json query = json::object();
     for (const char* name : {"by", "run", "from", "to"}) {
@@ -142,12 +177,15 @@ HttpResponse Site::RouteData(const HttpRequest& request, const Access& access) c
     }
     return access.MayReadCosts() ? ToJsonResponse(Ask("cost.report", query.dump())) : ErrorResponse(denied, true);
   }
-  if (at.size() == 2 && at[1] == "workers") return access.MayReadRuns() ? ToJsonResponse(Ask("worker.list", "{}")) : ErrorResponse(denied, true);
+  if (at.size() == 2 && at[1] == "workers") {
+    return access.MayReadRuns() ? ToJsonResponse(Ask("worker.list", "{}")) : ErrorResponse(denied, true);
+  }
   if (at.size() == 3 && at[1] == "registry" && access.MayReadPrivateNames()) {
     return ToJsonResponse(Ask("registry.list", json{{"kind", at[2] == "adapters" ? "adapter" : "model"}}.dump()));
   }
   if (at.size() == 5 && at[1] == "registry" && access.MayReadPrivateNames()) {
-    return ToJsonResponse(Ask("registry.show", json{{"kind", at[2] == "adapters" ? "adapter" : "model"}, {"name", at[3] + "/" + at[4]}}.dump()));
+    return ToJsonResponse(
+        Ask("registry.show", json{{"kind", at[2] == "adapters" ? "adapter" : "model"}, {"name", at[3] + "/" + at[4]}}.dump()));
   }
   return ErrorResponse(MakeError(ErrorCode::kNotFound, "no such address"), true);
 }
@@ -166,7 +204,9 @@ HttpResponse Site::RouteRunData(const HttpRequest& request, const Access& access
   }
   const auto shown = Show(at[2]);
   if (!shown.ok()) return ErrorResponse(shown.error(), true);
-  if (!access.MayReadJobContent()) return ErrorResponse(MakeError(ErrorCode::kNotAllowed, "the token's role does not read job contents"), true);
+  if (!access.MayReadJobContent()) {
+    return ErrorResponse(MakeError(ErrorCode::kNotAllowed, "the token's role does not read job contents"), true);
+  }
   if (at.size() == 3) return JsonResponse(200, *shown);
   if (at.size() == 4 && at[3] == "events") return EventStream(*scheduler_, request, at[2]);
   if (at.size() == 4 && at[3] == "metrics") {
@@ -186,8 +226,11 @@ HttpResponse Site::Metrics() const {
   out << "# HELP lorry_runs Runs by state.\n# TYPE lorry_runs gauge\n";
   for (const auto& [state, count] : by_state) out << "lorry_runs{state=\"" << state << "\"} " << count << "\n";
   if (const auto pong = scheduler_->Call<wire::Pong>(wire::Ping{}); pong.ok()) {
-    out << "# HELP lorry_workers Workers that are there and well.\n# TYPE lorry_workers gauge\nlorry_workers " << pong->workers << "\n"
-        << "# HELP lorry_attempts_running Attempts that hold devices.\n# TYPE lorry_attempts_running gauge\nlorry_attempts_running " << pong->running << "\n";
+    out << "# HELP lorry_workers Workers that are there and well.\n# TYPE lorry_workers gauge\nlorry_workers " << pong->workers
+        << "\n"
+        << "# HELP lorry_attempts_running Attempts that hold devices.\n# TYPE lorry_attempts_running "
+           "gauge\nlorry_attempts_running "
+        << pong->running << "\n";
   }
   return {200, {{"Content-Type", "text/plain; version=0.0.4"}}, out.str(), {}};
 }

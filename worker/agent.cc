@@ -26,12 +26,12 @@ namespace {
 enum Ready : uint64_t { kLink, kSignal, kFinishedWork, kRanks };
 
 constexpr int64_t kHelloEveryMillis = 1000;
-constexpr int64_t kSilentMillis = 5000;   // and three heartbeats: then the connection is made anew
+constexpr int64_t kSilentMillis = 5000;  // and three heartbeats: then the connection is made anew
 constexpr int64_t kTickMillis = 100;
 constexpr size_t kMostBeats = 8;
 constexpr size_t kLongestSocketDir = 80;  // a slash, a run's id, a dash and an attempt's number follow
 constexpr int64_t kLeastFreeBytes = int64_t{64} << 20;
-constexpr Millis kReportGrace(5000);      // to get the last Finished committed, once the ranks have ended
+constexpr Millis kReportGrace(5000);  // to get the last Finished committed, once the ranks have ended
 
 // Why the home takes no writes; empty: it does.
 std::string StorageProblem(const std::string& home) {
@@ -82,7 +82,8 @@ Status Agent::TakeHome() {
   lock_fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (lock_fd_ < 0) return ErrnoError("cannot open", path);
   if (::flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
-    return MakeError(ErrorCode::kConflict, fmt::format("another worker runs in {}", options_.home), "give this one a --home of its own");
+    return MakeError(ErrorCode::kConflict, fmt::format("another worker runs in {}", options_.home),
+                     "give this one a --home of its own");
   }
   const auto id = ReadFile(options_.home + "/home.id", 4096);
   if (id.ok()) home_id_ = *id;
@@ -90,8 +91,9 @@ Status Agent::TakeHome() {
   return OkStatus();
 }
 
-// Socket names have 107 bytes, and a home's path may have more: then the sockets lie in a short folder elsewhere, of which a note in
-// the home tells the next worker. What a worker that was killed left is removed, and goes with the home where there is no next one.
+// Socket names have 107 bytes, and a home's path may have more: then the sockets lie in a short folder elsewhere, of which a note
+// in the home tells the next worker. What a worker that was killed left is removed, and goes with the home where there is no next
+// one.
 Status Agent::MakeSocketDir() {
   const std::string own = options_.home + "/worker/sockets";
   const std::string note = options_.home + "/worker/sockets-elsewhere";
@@ -168,8 +170,11 @@ void Agent::TakeSignals() {
   bool child = false;
   signalfd_siginfo info;
   while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
-    if (info.ssi_signo == SIGCHLD) child = true;
-    else ++signals_;
+    if (info.ssi_signo == SIGCHLD) {
+      child = true;
+    } else {
+      ++signals_;
+    }
   }
   if (child) {
     for (const auto& attempt : attempts_) attempt->OnChildExit();
@@ -181,7 +186,9 @@ void Agent::BeginToEnd() {
   spdlog::info("asked to end; {} attempts checkpoint first", attempts_.size());
   end_by_ = SystemClock().MonotonicMillis() + (options_.stop_grace + kReportGrace).count();
   for (const auto& attempt : attempts_) {
-    attempt->Stop({.attempt = attempt->ref(), .mode = wire::StopMode::kCheckpoint, .reason = EndReason::kPreempted,
+    attempt->Stop({.attempt = attempt->ref(),
+                   .mode = wire::StopMode::kCheckpoint,
+                   .reason = EndReason::kPreempted,
                    .grace_ms = static_cast<uint32_t>(options_.stop_grace.count())});
   }
 }
@@ -206,18 +213,26 @@ void Agent::TakeMessages() {
 void Agent::TakeMessage(const wire::Message& message) {
   const auto decode = [&message](auto body, auto&& then) {
     auto decoded = wire::DecodeBody<decltype(body)>(message);
-    if (decoded.ok()) then(*decoded);
-    else spdlog::warn("{}", decoded.error().Format());
+    if (decoded.ok()) {
+      then(*decoded);
+    } else {
+      spdlog::warn("{}", decoded.error().Format());
+    }
   };
   switch (message.header.type) {
-    case wire::Type::kWelcome: return decode(wire::Welcome(), [this](const auto& welcome) { OnWelcome(welcome); });
+    case wire::Type::kWelcome:
+      return decode(wire::Welcome(), [this](const auto& welcome) { OnWelcome(welcome); });
     case wire::Type::kWhoAreYou:
       outbox_->EndSession();
       return SayHello(heard_at_);
-    case wire::Type::kHeartbeatAck: return OnHeartbeatAck(message.header.request);
-    case wire::Type::kGrant: return decode(wire::Grant(), [this](const auto& grant) { OnGrant(grant); });
-    case wire::Type::kStop: return decode(wire::Stop(), [this](const auto& stop) { OnStop(stop); });
-    default: break;
+    case wire::Type::kHeartbeatAck:
+      return OnHeartbeatAck(message.header.request);
+    case wire::Type::kGrant:
+      return decode(wire::Grant(), [this](const auto& grant) { OnGrant(grant); });
+    case wire::Type::kStop:
+      return decode(wire::Stop(), [this](const auto& stop) { OnStop(stop); });
+    default:
+      break;
   }
   if (mover_->OnMessage(message)) return;
   for (const auto& attempt : attempts_) {
@@ -225,7 +240,8 @@ void Agent::TakeMessage(const wire::Message& message) {
   }
   if (message.header.type != wire::Type::kErrorReply) return;  // the answer to a repeat that was answered before
   outbox_->Answered(message.header.request);
-  decode(wire::ErrorReply(), [](const auto& refused) { spdlog::warn("the scheduler refuses: {}", refused.error.ToError().Format()); });
+  decode(wire::ErrorReply(),
+         [](const auto& refused) { spdlog::warn("the scheduler refuses: {}", refused.error.ToError().Format()); });
 }
 
 void Agent::Tick(int64_t monotonic_ms) {
@@ -256,8 +272,13 @@ Status Agent::CheckLink(int64_t monotonic_ms) {
 }
 
 void Agent::SayHello(int64_t monotonic_ms) {
-  wire::Hello hello{.worker = options_.worker, .incarnation = incarnation_, .build = LORRY_VERSION, .host = HostName(),
-                    .home_id = home_id_, .devices = devices_, .holds = {}};
+  wire::Hello hello{.worker = options_.worker,
+                    .incarnation = incarnation_,
+                    .build = LORRY_VERSION,
+                    .host = HostName(),
+                    .home_id = home_id_,
+                    .devices = devices_,
+                    .holds = {}};
   for (const auto& attempt : attempts_) hello.holds.push_back(attempt->ref());
   connections_ = link_->connections();
   hello_at_ = monotonic_ms;
@@ -302,7 +323,8 @@ void Agent::OnHeartbeatAck(uint64_t request) {
 }
 
 Attempt* Agent::Find(const wire::AttemptRef& ref) {
-  const auto found = std::find_if(attempts_.begin(), attempts_.end(), [&ref](const auto& attempt) { return attempt->ref() == ref; });
+  const auto found =
+      std::find_if(attempts_.begin(), attempts_.end(), [&ref](const auto& attempt) { return attempt->ref() == ref; });
   return found != attempts_.end() ? found->get() : nullptr;
 }
 
@@ -314,13 +336,18 @@ void Agent::OnGrant(const wire::Grant& grant) {
   ForgetOver();
   std::vector<MeteredDevice> devices;
   for (const DeviceId& id : grant.devices) {
-    const auto known = std::find_if(devices_.begin(), devices_.end(), [&id](const wire::Device& device) { return device.id == id; });
+    const auto known =
+        std::find_if(devices_.begin(), devices_.end(), [&id](const wire::Device& device) { return device.id == id; });
     devices.push_back({id, known != devices_.end() ? known->kind : "unknown"});
   }
-  const AttemptSurroundings around{&options_, &clock_, outbox_.get(), background_.get(), mover_.get(), socket_dir_, &shares_home_};
+  const AttemptSurroundings around{&options_,    &clock_,     outbox_.get(), background_.get(),
+                                   mover_.get(), socket_dir_, &shares_home_};
   std::shared_ptr<Attempt> attempt;
-  if (grant.kind == "command") attempt = std::make_shared<CommandAttempt>(grant, devices, around);
-  else attempt = std::make_shared<RankAttempt>(grant, devices, around);
+  if (grant.kind == "command") {
+    attempt = std::make_shared<CommandAttempt>(grant, devices, around);
+  } else {
+    attempt = std::make_shared<RankAttempt>(grant, devices, around);
+  }
   spdlog::info("{} attempt {} on {} devices", grant.attempt.run, grant.attempt.attempt, devices.size());
   attempts_.push_back(attempt);
   attempt->Begin();

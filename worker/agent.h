@@ -86,8 +86,8 @@ class Agent {
   Poller poller_;
 
   bool shares_home_ = false;
-  uint64_t connections_ = 0;       // as of the last Hello
-  int64_t hello_at_ = 0;           // monotonic; 0: not yet
+  uint64_t connections_ = 0;  // as of the last Hello
+  int64_t hello_at_ = 0;      // monotonic; 0: not yet
   int64_t heard_at_ = 0;
   int64_t heartbeat_at_ = 0;
   int64_t heartbeat_ms_ = 1000;
@@ -95,11 +95,11 @@ class Agent {
     uint64_t request = 0;
     std::vector<std::pair<std::weak_ptr<Attempt>, Meter::Piece>> pieces;
   };
-  std::vector<Beat> beats_;        // heartbeats without an answer, the newest few
+  std::vector<Beat> beats_;  // heartbeats without an answer, the newest few
 
   std::vector<std::shared_ptr<Attempt>> attempts_;
-  int signals_ = 0;                // SIGTERM and SIGINT so far
-  int64_t end_by_ = 0;             // monotonic; 0: nobody asked it to end
+  int signals_ = 0;     // SIGTERM and SIGINT so far
+  int64_t end_by_ = 0;  // monotonic; 0: nobody asked it to end
 };
 
 }  // namespace lorry

@@ -8,12 +8,17 @@ namespace lorry {
 EndReason EndReasonOfError(const Error& error) {
   switch (error.code) {
     case ErrorCode::kStorage:
-    case ErrorCode::kNotAllowed: return EndReason::kStorage;
-    case ErrorCode::kOutOfMemory: return EndReason::kOutOfMemory;
-    case ErrorCode::kData: return EndReason::kDataError;
+    case ErrorCode::kNotAllowed:
+      return EndReason::kStorage;
+    case ErrorCode::kOutOfMemory:
+      return EndReason::kOutOfMemory;
+    case ErrorCode::kData:
+      return EndReason::kDataError;
     case ErrorCode::kSpec:
-    case ErrorCode::kUnsupported: return EndReason::kSpecError;
-    default: return EndReason::kInternal;
+    case ErrorCode::kUnsupported:
+      return EndReason::kSpecError;
+    default:
+      return EndReason::kInternal;
   }
 }
 
@@ -50,10 +55,15 @@ void Attempt::Finish(EndReason reason, wire::ErrorDetail error, std::vector<wire
   if (finished() || over_) return;
   meter_.End(Now());
   Meter::Piece rest = meter_.Unsettled(Now());
-  spdlog::info("{} attempt {}: {}{}{}", ref().run, ref().attempt, EndReasonName(reason), error.message.empty() ? "" : ": ", error.message);
-  finished_request_ = around_.outbox->Keep(wire::Finished{.attempt = ref(), .reason = reason, .error = std::move(error),
-                                                          .outputs = std::move(outputs), .first_span = rest.first_span,
-                                                          .spans = std::move(rest.spans), .facts_json = std::move(facts_json)},
+  spdlog::info("{} attempt {}: {}{}{}", ref().run, ref().attempt, EndReasonName(reason), error.message.empty() ? "" : ": ",
+               error.message);
+  finished_request_ = around_.outbox->Keep(wire::Finished{.attempt = ref(),
+                                                          .reason = reason,
+                                                          .error = std::move(error),
+                                                          .outputs = std::move(outputs),
+                                                          .first_span = rest.first_span,
+                                                          .spans = std::move(rest.spans),
+                                                          .facts_json = std::move(facts_json)},
                                            ref().epoch);
 }
 

@@ -28,8 +28,8 @@ struct AttemptSurroundings {
   Outbox* outbox;
   Background* background;
   BlobMover* mover;
-  std::string socket_dir;       // short enough for socket names
-  const bool* shares_home;      // the scheduler's home is this one; as the last Welcome said
+  std::string socket_dir;   // short enough for socket names
+  const bool* shares_home;  // the scheduler's home is this one; as the last Welcome said
 };
 
 class Attempt : public std::enable_shared_from_this<Attempt> {

@@ -27,8 +27,11 @@ std::string ListingName(const wire::Input& input) {
 
 Status CheckRelative(const std::string& path) {
   const fs::path parts(path);
-  const bool leaves = parts.empty() || parts.is_absolute() || std::any_of(parts.begin(), parts.end(), [](const fs::path& part) { return part == ".."; });
-  if (leaves) return MakeError(ErrorCode::kData, fmt::format("input file \"{}\" would lie outside of its directory", EscapeControl(path)));
+  const bool leaves = parts.empty() || parts.is_absolute() ||
+                      std::any_of(parts.begin(), parts.end(), [](const fs::path& part) { return part == ".."; });
+  if (leaves) {
+    return MakeError(ErrorCode::kData, fmt::format("input file \"{}\" would lie outside of its directory", EscapeControl(path)));
+  }
   return OkStatus();
 }
 
@@ -36,7 +39,8 @@ Status LinkFiles(const std::string& home, const wire::Input& input, const std::s
   for (const wire::BlobFile& file : input.files) {
     LORRY_TRY(CheckRelative(file.path));
     if (!HasBlob(home, file.digest)) {
-      return MakeError(ErrorCode::kNotFound, fmt::format("input {}: {} ({}) is not in the blob store", input.name, file.path, file.digest.hex()));
+      return MakeError(ErrorCode::kNotFound,
+                       fmt::format("input {}: {} ({}) is not in the blob store", input.name, file.path, file.digest.hex()));
     }
     const std::string link = directory + "/" + file.path;
     LORRY_TRY(MakeDirectories(fs::path(link).parent_path().string()));
@@ -50,7 +54,8 @@ Result<std::string> StageInput(const std::string& home, const wire::Input& input
   const std::string directory = folder + "/" + ListingName(input);
   const std::string path = input.directory || input.files.size() != 1 ? directory : directory + "/" + input.files[0].path;
   // A link whose blob was collected meanwhile is staged anew.
-  const bool whole = std::all_of(input.files.begin(), input.files.end(), [&](const wire::BlobFile& f) { return FileExists(directory + "/" + f.path); });
+  const bool whole = std::all_of(input.files.begin(), input.files.end(),
+                                 [&](const wire::BlobFile& f) { return FileExists(directory + "/" + f.path); });
   if (FileExists(directory) && whole) return path;
   LORRY_TRY(MakeDirectories(folder));
   LORRY_TRY(RemoveTree(directory));

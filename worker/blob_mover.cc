@@ -41,7 +41,9 @@ void BlobMover::Next() {
   }
   if (!job.writing) {
     const std::string target = BlobPath(home_, file.digest);
-    if (Status made = MakeDirectories(std::filesystem::path(target).parent_path().string()); !made.ok()) return End(std::move(made));
+    if (Status made = MakeDirectories(std::filesystem::path(target).parent_path().string()); !made.ok()) {
+      return End(std::move(made));
+    }
     Result<AtomicFile> writing = AtomicFile::Create(target, 0444);
     if (!writing.ok()) return End(writing.error());
     job.writing.emplace(std::move(*writing));
@@ -61,7 +63,9 @@ Status BlobMover::OnPiece(const wire::BlobPiece& piece) {
   job.hash.Update(std::string_view(piece.bytes));
   job.offset += piece.bytes.size();
   if (job.offset < file.size) return OkStatus();
-  if (job.hash.Finish() != file.digest) return MakeError(ErrorCode::kData, fmt::format("blob {} came with other bytes", file.digest.hex()));
+  if (job.hash.Finish() != file.digest) {
+    return MakeError(ErrorCode::kData, fmt::format("blob {} came with other bytes", file.digest.hex()));
+  }
   LORRY_TRY(job.writing->Commit());
   job.writing.reset();
   ++job.at;
@@ -76,7 +80,8 @@ Status BlobMover::SendPiece(uint64_t offset) {
   if (bytes.empty() || !in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) {
     return MakeError(ErrorCode::kStorage, fmt::format("blob {} cannot be read at {}", file.digest.hex(), offset));
   }
-  request_ = outbox_->Keep(wire::PutBlob{.digest = file.digest, .size = file.size, .offset = offset, .bytes = std::move(bytes)}, Epoch());
+  request_ = outbox_->Keep(wire::PutBlob{.digest = file.digest, .size = file.size, .offset = offset, .bytes = std::move(bytes)},
+                           Epoch());
   return OkStatus();
 }
 
@@ -87,8 +92,11 @@ bool BlobMover::OnMessage(const wire::Message& message) {
   if (jobs_.front()->fetch) {
     const auto piece = wire::DecodeReply<wire::BlobPiece>(message);
     const Status taken = piece.ok() ? OnPiece(*piece) : Status(piece.error());
-    if (taken.ok()) Next();
-    else End(taken);
+    if (taken.ok()) {
+      Next();
+    } else {
+      End(taken);
+    }
     return true;
   }
   const auto stored = wire::DecodeReply<wire::BlobStored>(message);

@@ -1,5 +1,5 @@
-// Blobs between this home and the scheduler's, for a worker with a home of its own: one after the other, in pieces, going on where
-// a lost session stopped. In the event loop's thread; callbacks run there.
+// Blobs between this home and the scheduler's, for a worker with a home of its own: one after the other, in pieces, going on
+// where a lost session stopped. In the event loop's thread; callbacks run there.
 #pragma once
 
 #include <cstdint>

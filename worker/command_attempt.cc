@@ -4,8 +4,8 @@
 #include <csignal>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t kNoOpsAtOnce = 8192;
 constexpr uint64_t kElementsPerSlot = 32;  // leased ahead, so that a slot never waits for an answer
 constexpr size_t kReportsOnTheirWay = 4;
-constexpr int kMostLosses = 3;             // an element that signals from outside ended this often has failed
+constexpr int kMostLosses = 3;  // an element that signals from outside ended this often has failed
 
 int StatusOf(const ProcessEnd& end) { return end.signal != 0 ? 128 + end.signal : end.exit_status; }
 
@@ -28,7 +28,9 @@ void CommandAttempt::Begin() {
   if (!parsed.ok()) return FinishWith(Because("the job of the grant", parsed.error()));
   const auto job = JobFromJson(*parsed);
   if (!job.ok()) return FinishWith(job.error());
-  if (job->command() == nullptr || job->command()->argv.empty()) return FinishWith(MakeError(ErrorCode::kSpec, "the job has no argv"));
+  if (job->command() == nullptr || job->command()->argv.empty()) {
+    return FinishWith(MakeError(ErrorCode::kSpec, "the job has no argv"));
+  }
   command_ = *job->command();
   devices_per_slot_ = std::max<int64_t>(1, job->resources.Devices());
   slots_.resize(std::max<size_t>(1, grant_.devices.size() / static_cast<size_t>(devices_per_slot_)));
@@ -65,7 +67,9 @@ void CommandAttempt::Pump() {
   if (!stopping() && !cannot_start_) command_.IsNoOp() ? RunNoOps() : StartElements();
   AskForMore();
   SayElements();
-  if (!stopping()) meter_.SetAll(is_idle() && leased_.empty() && !no_more_ ? UsageClass::kIdleLease : UsageClass::kProductive, Now());
+  if (!stopping()) {
+    meter_.SetAll(is_idle() && leased_.empty() && !no_more_ ? UsageClass::kIdleLease : UsageClass::kProductive, Now());
+  }
   FinishIfDone();
 }
 
@@ -153,8 +157,9 @@ void CommandAttempt::AskForMore() {
   const uint64_t most = command_.IsNoOp() ? 2 * kNoOpsAtOnce : kElementsPerSlot * slots_.size();
   const uint64_t here = waiting();
   if (here > most / 2) return;
-  question_.Ask(wire::ElementsWanted{.attempt = ref(), .count = static_cast<uint32_t>(most - here), .held = elements_held_.Ranges()}, ref().epoch,
-                SystemClock().MonotonicMillis());
+  question_.Ask(
+      wire::ElementsWanted{.attempt = ref(), .count = static_cast<uint32_t>(most - here), .held = elements_held_.Ranges()},
+      ref().epoch, SystemClock().MonotonicMillis());
 }
 
 void CommandAttempt::FinishIfDone() {
@@ -173,8 +178,10 @@ void CommandAttempt::FinishIfDone() {
   }
   if (stopping()) return Finish(stop_reason(), {});
   if (failed_ == 0) return Finish(EndReason::kDone, {});
-  Finish(EndReason::kUserError, wire::ErrorDetail::Of(MakeError(ErrorCode::kData, fmt::format("{} elements failed; the first was element {}, with exit status {}",
-                                                                                             failed_, first_failure_->element, first_failure_->status))));
+  Finish(EndReason::kUserError,
+         wire::ErrorDetail::Of(
+             MakeError(ErrorCode::kData, fmt::format("{} elements failed; the first was element {}, with exit status {}", failed_,
+                                                     first_failure_->element, first_failure_->status))));
 }
 
 void CommandAttempt::AskToEnd(bool now) {
@@ -213,7 +220,9 @@ bool CommandAttempt::OnMessage(const wire::Message& message) {
     return true;
   }
   if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
-    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) return logs_->OnAck(*ack), true;
+    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) {
+      return logs_->OnAck(*ack), true;
+    }
     return false;
   }
   return Attempt::OnMessage(message);

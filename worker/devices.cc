@@ -22,7 +22,9 @@ Error BadRequest(std::string_view text) {
 Result<int> ParseSlots(std::string_view number, std::string_view text) {
   int slots = 0;
   const auto [end, problem] = std::from_chars(number.data(), number.data() + number.size(), slots);
-  if (problem != std::errc() || end != number.data() + number.size() || slots < 1 || slots > kMostCpuSlots) return BadRequest(text);
+  if (problem != std::errc() || end != number.data() + number.size() || slots < 1 || slots > kMostCpuSlots) {
+    return BadRequest(text);
+  }
   return slots;
 }
 
@@ -90,7 +92,8 @@ std::string CpuInstructionSet() {
   return "baseline";
 }
 
-Result<std::vector<wire::Device>> FindDevices(const DeviceRequest& request, const WorkerId& worker, const std::string& nvml_library) {
+Result<std::vector<wire::Device>> FindDevices(const DeviceRequest& request, const WorkerId& worker,
+                                              const std::string& nvml_library) {
   std::vector<wire::Device> devices;
   const std::string about_cpu = nlohmann::json({{"instruction_set", CpuInstructionSet()}}).dump();
   for (int i = 0; i < request.cpu_slots; ++i) {

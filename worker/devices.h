@@ -22,7 +22,8 @@ Result<DeviceRequest> ParseDeviceRequest(std::string_view text);
 
 // Ids are "WORKER/cpu-0" and GPUs' UUIDs; the kind is "cpu", or the GPU's name as the price book calls it.
 // Errors: kNotFound where GPUs are asked for and there are none. `nvml_library` as in Nvml::Load.
-Result<std::vector<wire::Device>> FindDevices(const DeviceRequest& request, const WorkerId& worker, const std::string& nvml_library);
+Result<std::vector<wire::Device>> FindDevices(const DeviceRequest& request, const WorkerId& worker,
+                                              const std::string& nvml_library);
 
 // The price book's word for a GPU: "NVIDIA H100 80GB HBM3" is "H100-80GB-HBM3", "NVIDIA GeForce RTX 4090" is
 // "RTX-4090".

@@ -21,19 +21,29 @@ EndVerdict OfSignal(int signal, bool out_of_memory_kills) {
     return Verdict(EndReason::kOutOfMemory, ErrorCode::kOutOfMemory, "the system ended a rank for want of memory",
                    "use shorter rows, fewer lanes, or a machine with more memory");
   }
-  if (IsOwnSignal(signal)) return Verdict(EndReason::kRankCrash, ErrorCode::kInternal, fmt::format("a rank ended by its own {}", text));
+  if (IsOwnSignal(signal)) {
+    return Verdict(EndReason::kRankCrash, ErrorCode::kInternal, fmt::format("a rank ended by its own {}", text));
+  }
   return Verdict(EndReason::kRankLost, ErrorCode::kInternal, fmt::format("a rank was ended from outside by {}", text));
 }
 
 EndVerdict OfExitStatus(int status, bool command) {
-  if (command) return Verdict(EndReason::kUserError, ErrorCode::kData, fmt::format("the program ended with exit status {}", status));
+  if (command) {
+    return Verdict(EndReason::kUserError, ErrorCode::kData, fmt::format("the program ended with exit status {}", status));
+  }
   switch (static_cast<TaskExit>(status)) {
-    case TaskExit::kOutOfMemory: return Verdict(EndReason::kOutOfMemory, ErrorCode::kOutOfMemory, "a rank ran out of memory");
-    case TaskExit::kSpecError: return Verdict(EndReason::kSpecError, ErrorCode::kSpec, "a rank refused the job");
-    case TaskExit::kDataError: return Verdict(EndReason::kDataError, ErrorCode::kData, "a rank refused the data");
-    case TaskExit::kInternal: return Verdict(EndReason::kInternal, ErrorCode::kInternal, "a rank ended with a fault of Lorry's own");
-    case TaskExit::kStorage: return Verdict(EndReason::kStorage, ErrorCode::kStorage, "a rank could not write");
-    default: return Verdict(EndReason::kRankCrash, ErrorCode::kInternal, fmt::format("a rank ended with exit status {}", status));
+    case TaskExit::kOutOfMemory:
+      return Verdict(EndReason::kOutOfMemory, ErrorCode::kOutOfMemory, "a rank ran out of memory");
+    case TaskExit::kSpecError:
+      return Verdict(EndReason::kSpecError, ErrorCode::kSpec, "a rank refused the job");
+    case TaskExit::kDataError:
+      return Verdict(EndReason::kDataError, ErrorCode::kData, "a rank refused the data");
+    case TaskExit::kInternal:
+      return Verdict(EndReason::kInternal, ErrorCode::kInternal, "a rank ended with a fault of Lorry's own");
+    case TaskExit::kStorage:
+      return Verdict(EndReason::kStorage, ErrorCode::kStorage, "a rank could not write");
+    default:
+      return Verdict(EndReason::kRankCrash, ErrorCode::kInternal, fmt::format("a rank ended with exit status {}", status));
   }
 }
 
@@ -67,8 +77,10 @@ bool IsOwnSignal(int signal) {
     case SIGVTALRM:
     case SIGPROF:
     case SIGXCPU:
-    case SIGXFSZ: return true;
-    default: return false;
+    case SIGXFSZ:
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -21,8 +21,11 @@ class HeldNumbers {
   std::vector<wire::Range> Ranges() const {
     std::vector<wire::Range> ranges;
     for (const uint64_t number : numbers_) {
-      if (!ranges.empty() && ranges.back().first + ranges.back().count == number) ++ranges.back().count;
-      else ranges.push_back({number, 1});
+      if (!ranges.empty() && ranges.back().first + ranges.back().count == number) {
+        ++ranges.back().count;
+      } else {
+        ranges.push_back({number, 1});
+      }
     }
     return ranges;
   }

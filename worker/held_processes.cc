@@ -53,7 +53,9 @@ Result<HeldProcesses> HeldProcesses::Open(const std::string& home, const RunId& 
   if (fd < 0) return ErrnoError("cannot write", path);
   HeldProcesses held(fd, std::move(path));
   const std::string head = fmt::format("{:<63}\n", BootId());
-  if (::pwrite(fd, head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) return ErrnoError("cannot write", held.path_);
+  if (::pwrite(fd, head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) {
+    return ErrnoError("cannot write", held.path_);
+  }
   return held;
 }
 

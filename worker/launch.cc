@@ -14,7 +14,8 @@ namespace {
 constexpr const char* kRankShell = R"(exec "$@" >>"$LORRY_LOG_DIR/rank-$OMPI_COMM_WORLD_RANK.log" 2>&1)";
 
 std::map<std::string, std::string> Environment(const RankLaunch& launch) {
-  return {{"OMP_NUM_THREADS", std::to_string(launch.threads_per_lane)}, {"CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.gpus, ","))}};
+  return {{"OMP_NUM_THREADS", std::to_string(launch.threads_per_lane)},
+          {"CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.gpus, ","))}};
 }
 
 SpawnOptions OneRank(const RankLaunch& launch, int rank) {
@@ -28,7 +29,8 @@ SpawnOptions OneRank(const RankLaunch& launch, int rank) {
     const size_t all = launch.gpus.size();
     const size_t begin = all * static_cast<size_t>(rank) / static_cast<size_t>(launch.ranks);
     const size_t end = all * static_cast<size_t>(rank + 1) / static_cast<size_t>(launch.ranks);
-    options.env["CUDA_VISIBLE_DEVICES"] = fmt::format("{}", fmt::join(launch.gpus.begin() + static_cast<ptrdiff_t>(begin), launch.gpus.begin() + static_cast<ptrdiff_t>(end), ","));
+    options.env["CUDA_VISIBLE_DEVICES"] = fmt::format("{}", fmt::join(launch.gpus.begin() + static_cast<ptrdiff_t>(begin),
+                                                                      launch.gpus.begin() + static_cast<ptrdiff_t>(end), ","));
   }
   return options;
 }
@@ -36,8 +38,22 @@ SpawnOptions OneRank(const RankLaunch& launch, int rank) {
 SpawnOptions UnderMpi(const RankLaunch& launch) {
   SpawnOptions options;
   // Without these mpirun refuses root and more ranks than cores, binds every rank to the first core, and spins where it waits.
-  options.argv = {"mpirun", "-n", std::to_string(launch.ranks), "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
-                  "/bin/sh", "-c", kRankShell, "sh", launch.program, "--task", launch.task_path};
+  options.argv = {"mpirun",
+                  "-n",
+                  std::to_string(launch.ranks),
+                  "--oversubscribe",
+                  "--bind-to",
+                  "none",
+                  "--mca",
+                  "mpi_yield_when_idle",
+                  "1",
+                  "/bin/sh",
+                  "-c",
+                  kRankShell,
+                  "sh",
+                  launch.program,
+                  "--task",
+                  launch.task_path};
   options.env = Environment(launch);
   options.env["OMPI_ALLOW_RUN_AS_ROOT"] = "1";
   options.env["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1";
@@ -73,7 +89,9 @@ uint64_t OutOfMemoryKills() {
   std::istringstream lines(*own);
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with("0::")) return CounterIn("/sys/fs/cgroup" + line.substr(3) + "/memory.events");
-    if (const size_t at = line.find(":memory:"); at != std::string::npos) return CounterIn("/sys/fs/cgroup/memory" + line.substr(at + 8) + "/memory.oom_control");
+    if (const size_t at = line.find(":memory:"); at != std::string::npos) {
+      return CounterIn("/sys/fs/cgroup/memory" + line.substr(at + 8) + "/memory.oom_control");
+    }
   }
   return 0;
 }

@@ -15,7 +15,7 @@ struct RankLaunch {
   std::string log_dir;    // rank-K.log are appended to here
   int ranks = 1;
   int threads_per_lane = 1;
-  bool mpi = false;       // one mpirun for all ranks, rather than a process each
+  bool mpi = false;               // one mpirun for all ranks, rather than a process each
   std::vector<std::string> gpus;  // UUIDs; a process of its own gets its share of them, mpirun's ranks see all
 };
 

@@ -29,7 +29,8 @@ void LogForwarder::Forward(int64_t monotonic_ms) {
     if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) continue;
     rank.said = rank.acknowledged + bytes.size();
     rank.said_at = monotonic_ms;
-    outbox_->Post(wire::LogBytes{.attempt = attempt_, .rank = number, .offset = rank.acknowledged, .bytes = std::move(bytes)}, attempt_.epoch);
+    outbox_->Post(wire::LogBytes{.attempt = attempt_, .rank = number, .offset = rank.acknowledged, .bytes = std::move(bytes)},
+                  attempt_.epoch);
   }
 }
 

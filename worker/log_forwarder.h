@@ -1,5 +1,5 @@
-// The ranks' logs on their way to a scheduler with a home of its own: what stands in the files beyond what it has acknowledged, at
-// most a window at a time, so that logs never hold up a heartbeat. One thread.
+// The ranks' logs on their way to a scheduler with a home of its own: what stands in the files beyond what it has acknowledged,
+// at most a window at a time, so that logs never hold up a heartbeat. One thread.
 #pragma once
 
 #include <cstdint>

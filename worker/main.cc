@@ -29,13 +29,18 @@ int main(int argc, char** argv) {
   options.home = DefaultHome();
   options.address = "tcp://127.0.0.1:8602";
   std::string name;
-  CLI::App app{"One node's devices under a Lorry scheduler.\n\nExample: lorry-worker --home /var/lib/lorry --address tcp://head:8602 --devices gpu:all", "lorry-worker"};
+  CLI::App app{
+      "One node's devices under a Lorry scheduler.\n\nExample: lorry-worker --home /var/lib/lorry --address tcp://head:8602 "
+      "--devices gpu:all",
+      "lorry-worker"};
   app.set_version_flag("--version", std::string("lorry-worker ") + LORRY_VERSION);
   app.add_option("--home", options.home, "folder for blobs, runs and keys (default $LORRY_HOME, else ~/.lorry)");
   app.add_option("--address", options.address, "the scheduler's worker port")->capture_default_str();
-  app.add_option("--devices", options.devices, "cpu:N, gpu:all, or both with a comma (default: a CPU slot for each core, and every GPU)");
+  app.add_option("--devices", options.devices,
+                 "cpu:N, gpu:all, or both with a comma (default: a CPU slot for each core, and every GPU)");
   app.add_option("--name", name, "this worker's name (default: the host's)");
-  app.add_option("--server-key", options.server_public_key, "the scheduler's public key in Z85 (default HOME/keys/scheduler.public)");
+  app.add_option("--server-key", options.server_public_key,
+                 "the scheduler's public key in Z85 (default HOME/keys/scheduler.public)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

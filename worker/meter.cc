@@ -7,7 +7,8 @@ namespace lorry {
 Meter::Meter(const std::vector<MeteredDevice>& devices, Instant now) {
   for (const MeteredDevice& device : devices) {
     growing_.push_back(spans_.size());
-    spans_.push_back({.device = device.id, .device_kind = device.kind, .usage_class = UsageClass::kStartup, .t0 = now, .t1 = now});
+    spans_.push_back(
+        {.device = device.id, .device_kind = device.kind, .usage_class = UsageClass::kStartup, .t0 = now, .t1 = now});
   }
 }
 

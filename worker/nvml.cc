@@ -65,7 +65,8 @@ Result<std::unique_ptr<Nvml>> Nvml::Load(const std::string& library) {
     return MakeError(ErrorCode::kNotFound, fmt::format("{} is not NVIDIA's management library, or too old", library));
   }
   if (const int code = calls->init(); code != kSuccess) {
-    Error error = MakeError(ErrorCode::kNotFound, fmt::format("the NVIDIA driver does not answer: {}", calls->error_string(code)));
+    Error error =
+        MakeError(ErrorCode::kNotFound, fmt::format("the NVIDIA driver does not answer: {}", calls->error_string(code)));
     ::dlclose(calls->library);
     return error;
   }
@@ -85,14 +86,22 @@ Result<std::vector<NvmlGpu>> Nvml::Gpus() const {
     NvmlMemory memory{};
     NvmlGpu gpu;
     if (const int code = calls_->by_index(i, &device); code != kSuccess) return failure("opening a GPU", code);
-    if (const int code = calls_->uuid(device, text.data(), text.size()); code != kSuccess) return failure("reading a GPU's UUID", code);
+    if (const int code = calls_->uuid(device, text.data(), text.size()); code != kSuccess) {
+      return failure("reading a GPU's UUID", code);
+    }
     gpu.uuid = text.data();
-    if (const int code = calls_->name(device, text.data(), text.size()); code != kSuccess) return failure("reading a GPU's name", code);
+    if (const int code = calls_->name(device, text.data(), text.size()); code != kSuccess) {
+      return failure("reading a GPU's name", code);
+    }
     gpu.name = text.data();
-    if (const int code = calls_->memory(device, &memory); code == kSuccess) gpu.memory = memory.total;
-    else gpu.fault = fmt::format("its memory cannot be read: {}", calls_->error_string(code));
+    if (const int code = calls_->memory(device, &memory); code == kSuccess) {
+      gpu.memory = memory.total;
+    } else {
+      gpu.fault = fmt::format("its memory cannot be read: {}", calls_->error_string(code));
+    }
     unsigned long long errors = 0;
-    if (calls_->ecc_errors != nullptr && calls_->ecc_errors(device, kUncorrectedErrors, kVolatileErrors, &errors) == kSuccess && errors > 0) {
+    if (calls_->ecc_errors != nullptr && calls_->ecc_errors(device, kUncorrectedErrors, kVolatileErrors, &errors) == kSuccess &&
+        errors > 0) {
       gpu.fault = fmt::format("{} uncorrected memory errors", errors);
     }
     gpus.push_back(std::move(gpu));

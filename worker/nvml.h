@@ -12,10 +12,10 @@
 namespace lorry {
 
 struct NvmlGpu {
-  std::string uuid;    // "GPU-..."
-  std::string name;    // "NVIDIA H100 80GB HBM3"
-  uint64_t memory = 0; // bytes
-  std::string fault;   // why it takes no work: uncorrected memory errors, rows to be remapped; empty: well
+  std::string uuid;     // "GPU-..."
+  std::string name;     // "NVIDIA H100 80GB HBM3"
+  uint64_t memory = 0;  // bytes
+  std::string fault;    // why it takes no work: uncorrected memory errors, rows to be remapped; empty: well
 };
 
 class Nvml {

@@ -29,14 +29,16 @@ class Outbox {
   template <class Body>
   uint64_t Post(const Body& body, Epoch epoch) {
     const uint64_t request = ++last_request_;
-    Say(request, [&](const wire::Header& header) { return wire::EncodeMessage(header, body); }, epoch);
+    Say(
+        request, [&](const wire::Header& header) { return wire::EncodeMessage(header, body); }, epoch);
     return request;
   }
   // Said until Answered(request).
   template <class Body>
   uint64_t Keep(Body body, Epoch epoch) {
     const uint64_t request = ++last_request_;
-    kept_[request] = {[body = std::move(body)](const wire::Header& header) { return wire::EncodeMessage(header, body); }, epoch, kNever};
+    kept_[request] = {[body = std::move(body)](const wire::Header& header) { return wire::EncodeMessage(header, body); }, epoch,
+                      kNever};
     return request;
   }
   void Answered(uint64_t request) { kept_.erase(request); }
@@ -65,8 +67,8 @@ class Outbox {
   std::map<uint64_t, Kept> kept_;  // by request: said in the order in which they were kept
 };
 
-// A question for a lease. One is open at a time; one without an answer is given up and asked anew under another number, since what
-// the worker holds has changed meanwhile (base/wire_worker.h, RowsWanted).
+// A question for a lease. One is open at a time; one without an answer is given up and asked anew under another number, since
+// what the worker holds has changed meanwhile (base/wire_worker.h, RowsWanted).
 class LeaseQuestion {
  public:
   explicit LeaseQuestion(Outbox* outbox) : outbox_(outbox) {}

@@ -36,7 +36,9 @@ void RankAttempt::Begin() {
 void RankAttempt::FetchInputs() {
   std::vector<wire::Input> wanted = grant_.inputs;
   if (!*around_.shares_home) {
-    for (const wire::CheckpointRef& checkpoint : grant_.checkpoints) wanted.push_back({.name = checkpoint.path, .directory = true, .files = checkpoint.files});
+    for (const wire::CheckpointRef& checkpoint : grant_.checkpoints) {
+      wanted.push_back({.name = checkpoint.path, .directory = true, .files = checkpoint.files});
+    }
   }
   std::weak_ptr<Attempt> weak = weak_from_this();
   around_.mover->Fetch(MissingBlobs(around_.options->home, wanted), [this, weak](Status fetched) {
@@ -47,15 +49,17 @@ void RankAttempt::FetchInputs() {
   });
 }
 
-void RankAttempt::AskForRows(RowIndex from) { row_page_ = around_.outbox->Keep(wire::ListRows{.attempt = ref(), .from = from}, ref().epoch); }
+void RankAttempt::AskForRows(RowIndex from) {
+  row_page_ = around_.outbox->Keep(wire::ListRows{.attempt = ref(), .from = from}, ref().epoch);
+}
 
 void RankAttempt::TakeRows(const wire::RowPage& page) {
   committed_rows_.insert(committed_rows_.end(), page.rows.begin(), page.rows.end());
   if (!page.last && !page.rows.empty()) return AskForRows(page.rows.back().row.Next());
   std::map<std::string, json> by_shard;
   for (const wire::RowReport& row : committed_rows_) {
-    by_shard[row.shard].push_back({row.row.value(), row.state == wire::RowState::kOk ? "ok" : "error", row.offset, row.length, row.digest.hex(),
-                                   row.prompt_tokens, row.completion_tokens, row.millis});
+    by_shard[row.shard].push_back({row.row.value(), row.state == wire::RowState::kOk ? "ok" : "error", row.offset, row.length,
+                                   row.digest.hex(), row.prompt_tokens, row.completion_tokens, row.millis});
   }
   for (auto& [shard, rows] : by_shard) shards_.push_back({{"shard", shard}, {"rows", std::move(rows)}});
   committed_rows_.clear();
@@ -64,13 +68,14 @@ void RankAttempt::TakeRows(const wire::RowPage& page) {
 
 void RankAttempt::Stage() {
   if (StopsHere()) return;
-  const auto work = [home = around_.options->home, inputs = grant_.inputs, checkpoints = grant_.checkpoints, run_dir = RunDir()]()
-      -> Result<std::map<std::string, std::string>> {
+  const auto work = [home = around_.options->home, inputs = grant_.inputs, checkpoints = grant_.checkpoints,
+                     run_dir = RunDir()]() -> Result<std::map<std::string, std::string>> {
     // A checkpoint that came as blobs is put where its rank looks for it.
     for (const wire::CheckpointRef& checkpoint : checkpoints) {
       const std::string directory = run_dir + "/" + checkpoint.path;
       if (checkpoint.files.empty() || FileExists(directory)) continue;
-      LORRY_ASSIGN_OR_RETURN(auto staged, StageInputs(home, {{.name = "checkpoint", .directory = true, .files = checkpoint.files}}));
+      LORRY_ASSIGN_OR_RETURN(auto staged,
+                             StageInputs(home, {{.name = "checkpoint", .directory = true, .files = checkpoint.files}}));
       LORRY_TRY(MakeDirectories(std::filesystem::path(directory).parent_path().string()));
       std::error_code problem;
       std::filesystem::copy(staged["checkpoint"], directory, std::filesystem::copy_options::recursive, problem);
@@ -128,7 +133,9 @@ Status RankAttempt::WriteTask(std::map<std::string, std::string> inputs) {
 Status RankAttempt::StartProcesses() {
   RankLaunch launch;
   const auto known = around_.options->programs.find(grant_.kind);
-  if (known == around_.options->programs.end()) return MakeError(ErrorCode::kUnsupported, fmt::format("kind: {}: not in this version", grant_.kind));
+  if (known == around_.options->programs.end()) {
+    return MakeError(ErrorCode::kUnsupported, fmt::format("kind: {}: not in this version", grant_.kind));
+  }
   launch.program = known->second;
   launch.task_path = AttemptDir() + "/task.json";
   launch.log_dir = AttemptDir();
@@ -141,7 +148,9 @@ Status RankAttempt::StartProcesses() {
   kills_before_ = OutOfMemoryKills();
   LORRY_ASSIGN_OR_RETURN(HeldProcesses held, HeldProcesses::Open(around_.options->home, ref().run, ref().attempt));
   held_.emplace(std::move(held));
-  if (!*around_.shares_home) logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), static_cast<uint32_t>(launch.ranks), around_.outbox);
+  if (!*around_.shares_home) {
+    logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), static_cast<uint32_t>(launch.ranks), around_.outbox);
+  }
   for (const SpawnOptions& options : PlanLaunch(launch)) {
     LORRY_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(options));
     held_->Put(processes_.size(), process.pid());
@@ -172,7 +181,8 @@ void RankAttempt::OnChildExit() {
     if (!started.end) started.end = started.process.Poll();
     if (!started.end) continue;
     ++ended;
-    failed = failed || started.end->signal != 0 || (started.end->exit_status != 0 && started.end->exit_status != static_cast<int>(TaskExit::kStopped));
+    failed = failed || started.end->signal != 0 ||
+             (started.end->exit_status != 0 && started.end->exit_status != static_cast<int>(TaskExit::kStopped));
   }
   if (ended == processes_.size()) return OnAllEnded();
   if (failed) KillAll();  // ranks live and die together

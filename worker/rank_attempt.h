@@ -83,8 +83,8 @@ class RankAttempt : public Attempt {
   nlohmann::json job_json_;
   nlohmann::json shards_ = nlohmann::json::array();
   std::vector<wire::RowReport> committed_rows_;
-  uint64_t row_page_ = 0;    // the ListRows that waits for its answer
-  LeaseQuestion question_;   // for more rows
+  uint64_t row_page_ = 0;   // the ListRows that waits for its answer
+  LeaseQuestion question_;  // for more rows
 
   std::unique_ptr<TaskSocket> socket_;
   std::optional<HeldProcesses> held_;

@@ -95,7 +95,9 @@ void RankAttempt::OnPhase(int rank, const json& line) {
   const auto ranks = static_cast<size_t>(job_.resources.Ranks());
   const size_t devices = meter_.devices();
   const auto mine = static_cast<size_t>(rank);
-  for (size_t device = mine * devices / ranks; device < (mine + 1) * devices / ranks; ++device) meter_.SetClass(device, counted, Now());
+  for (size_t device = mine * devices / ranks; device < (mine + 1) * devices / ranks; ++device) {
+    meter_.SetClass(device, counted, Now());
+  }
   if (rank == 0) progress_.phase = TextOf(line, "phase"), progress_changed_ = true;
 }
 
@@ -108,12 +110,14 @@ void RankAttempt::OnCheckpoint(const json& line) {
   checkpoint.digest = *digest;
   const auto say = [](RankAttempt* self, const wire::CheckpointRef& whole) {
     if (self->over()) return;
-    const uint64_t request = self->around_.outbox->Keep(wire::Checkpoint{.attempt = self->ref(), .checkpoint = whole}, self->ref().epoch);
+    const uint64_t request =
+        self->around_.outbox->Keep(wire::Checkpoint{.attempt = self->ref(), .checkpoint = whole}, self->ref().epoch);
     self->checkpoints_said_[request] = whole.step;
   };
   if (*around_.shares_home) return say(this, checkpoint);
   InBackground(
-      this, [home = around_.options->home, path = RunDir() + "/" + checkpoint.path] { return StoreOutput(home, "checkpoint", path); },
+      this,
+      [home = around_.options->home, path = RunDir() + "/" + checkpoint.path] { return StoreOutput(home, "checkpoint", path); },
       [checkpoint, say](RankAttempt* self, Result<wire::Output> stored) {
         if (!stored.ok()) return spdlog::warn("{}: {}", self->ref().run, stored.error().Format());
         wire::CheckpointRef whole = checkpoint;
@@ -160,8 +164,9 @@ void RankAttempt::OnRowsWanted(int rank, const json& line) {
 void RankAttempt::AskForMoreRows() {
   if (question_.open() || rows_wanted_.empty() || no_more_rows_) return;
   SayRows();  // what is done is known before more is asked for
-  question_.Ask(wire::RowsWanted{.attempt = ref(), .count = rows_wanted_.front().second, .total = rows_total_, .held = rows_held_.Ranges()},
-                ref().epoch, SystemClock().MonotonicMillis());
+  question_.Ask(
+      wire::RowsWanted{.attempt = ref(), .count = rows_wanted_.front().second, .total = rows_total_, .held = rows_held_.Ranges()},
+      ref().epoch, SystemClock().MonotonicMillis());
 }
 
 void RankAttempt::OnRowLease(const wire::RowLease& lease) {
@@ -212,14 +217,20 @@ bool RankAttempt::OnMessage(const wire::Message& message) {
     around_.outbox->Answered(request);
     row_page_ = 0;
     const auto page = wire::DecodeReply<wire::RowPage>(message);
-    if (page.ok()) TakeRows(*page);
-    else FinishWith(Because("asking for the committed rows", page.error()));
+    if (page.ok()) {
+      TakeRows(*page);
+    } else {
+      FinishWith(Because("asking for the committed rows", page.error()));
+    }
     return true;
   }
   if (question_.IsAnswered(request)) {
     const auto lease = wire::DecodeReply<wire::RowLease>(message);
-    if (lease.ok()) OnRowLease(*lease);
-    else spdlog::warn("{}: {}", ref().run, lease.error().Format());
+    if (lease.ok()) {
+      OnRowLease(*lease);
+    } else {
+      spdlog::warn("{}: {}", ref().run, lease.error().Format());
+    }
     return true;
   }
   if (const auto said = rows_said_.find(request); said != rows_said_.end()) {
@@ -231,12 +242,16 @@ bool RankAttempt::OnMessage(const wire::Message& message) {
   if (const auto said = checkpoints_said_.find(request); said != checkpoints_said_.end()) {
     around_.outbox->Answered(request);
     const auto committed = wire::DecodeReply<wire::CheckpointCommitted>(message);
-    if (committed.ok() && committed->accepted && socket_ != nullptr) socket_->SendAll({{"t", "checkpoint_committed"}, {"step", said->second}});
+    if (committed.ok() && committed->accepted && socket_ != nullptr) {
+      socket_->SendAll({{"t", "checkpoint_committed"}, {"step", said->second}});
+    }
     checkpoints_said_.erase(said);
     return true;
   }
   if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
-    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) return logs_->OnAck(*ack), true;
+    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) {
+      return logs_->OnAck(*ack), true;
+    }
     return false;
   }
   return Attempt::OnMessage(message);

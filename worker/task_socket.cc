@@ -30,7 +30,9 @@ pid_t PeerProcess(int fd) {
 Result<std::unique_ptr<TaskSocket>> TaskSocket::Listen(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return MakeError(ErrorCode::kInternal, fmt::format("socket name too long: {}", path));
+  if (path.size() >= sizeof(address.sun_path)) {
+    return MakeError(ErrorCode::kInternal, fmt::format("socket name too long: {}", path));
+  }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   ::unlink(path.c_str());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -129,7 +131,8 @@ void TaskSocket::SendAll(const nlohmann::json& line) {
 void TaskSocket::Flush() {
   for (Connection& connection : connections_) {
     while (!connection.to_send.empty()) {
-      const ssize_t sent = ::send(connection.fd, connection.to_send.data(), connection.to_send.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t sent =
+          ::send(connection.fd, connection.to_send.data(), connection.to_send.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0 && errno == EINTR) continue;
       if (sent <= 0) break;  // full: the next flush goes on; gone: the next read sees it
       connection.to_send.erase(0, static_cast<size_t>(sent));

@@ -50,7 +50,8 @@ Result<sqlite3_stmt*> Database::Prepare(std::string_view sql) {
     return statement;
   }
   sqlite3_stmt* statement = nullptr;
-  if (sqlite3_prepare_v3(raw_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr) != SQLITE_OK) {
+  if (sqlite3_prepare_v3(raw_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr) !=
+      SQLITE_OK) {
     return Failure(sql);
   }
   in_use_.emplace(statement, std::move(key));
@@ -70,7 +71,8 @@ Error Database::Failure(std::string_view doing) const {
   switch (code) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return MakeError(ErrorCode::kData, fmt::format("{} is damaged: {}", path_, text), "bring back a backup with `lorry restore FROM`");
+      return MakeError(ErrorCode::kData, fmt::format("{} is damaged: {}", path_, text),
+                       "bring back a backup with `lorry restore FROM`");
     case SQLITE_FULL:
       return MakeError(ErrorCode::kStorage, fmt::format("{}: {}", path_, text), "free some space on its disk");
     case SQLITE_IOERR:
@@ -78,9 +80,12 @@ Error Database::Failure(std::string_view doing) const {
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return MakeError(ErrorCode::kStorage, fmt::format("{}: {}", path_, text));
-    case SQLITE_CONSTRAINT: return MakeError(ErrorCode::kConflict, fmt::format("{}: {}", path_, text));
-    default: return MakeError(ErrorCode::kInternal, fmt::format("{}: {} (in: {})", path_, text, doing.substr(0, 200)));
+    case SQLITE_LOCKED:
+      return MakeError(ErrorCode::kStorage, fmt::format("{}: {}", path_, text));
+    case SQLITE_CONSTRAINT:
+      return MakeError(ErrorCode::kConflict, fmt::format("{}: {}", path_, text));
+    default:
+      return MakeError(ErrorCode::kInternal, fmt::format("{}: {} (in: {})", path_, text, doing.substr(0, 200)));
   }
 }
 

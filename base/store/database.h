@@ -122,8 +122,11 @@ class Database {
     } else if constexpr (requires { value.str(); }) {
       BindText(statement, index, value.str());
     } else if constexpr (requires { value.has_value(); }) {
-      if (value.has_value()) Bind(statement, index, *value);
-      else BindNull(statement, index);
+      if (value.has_value()) {
+        Bind(statement, index, *value);
+      } else {
+        BindNull(statement, index);
+      }
     } else {
       BindInteger(statement, index, static_cast<int64_t>(value.value()));
     }
@@ -131,7 +134,7 @@ class Database {
 
   sqlite3* raw_;
   std::string path_;
-  std::unordered_multimap<std::string, sqlite3_stmt*> idle_;       // prepared and reset
+  std::unordered_multimap<std::string, sqlite3_stmt*> idle_;  // prepared and reset
   std::unordered_map<sqlite3_stmt*, std::string> in_use_;
 };
 

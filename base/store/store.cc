@@ -71,7 +71,8 @@ Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const std::v
   }
   if (mode == StoreMode::kMustExist) LORRY_TRY(CheckFile(path));
   std::unique_ptr<Store> store(new Store(path));
-  LORRY_ASSIGN_OR_RETURN(store->writer_, Connect(path, SQLITE_OPEN_READWRITE | (mode == StoreMode::kCreate ? SQLITE_OPEN_CREATE : 0)));
+  LORRY_ASSIGN_OR_RETURN(store->writer_,
+                         Connect(path, SQLITE_OPEN_READWRITE | (mode == StoreMode::kCreate ? SQLITE_OPEN_CREATE : 0)));
   if (mode == StoreMode::kMustExist) LORRY_TRY(store->Check());
   LORRY_TRY(store->writer_->RunScript(
       "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint=4000; "
@@ -97,23 +98,30 @@ Status Store::Check() {
 Status Store::Migrate(const std::vector<Migration>& migrations) {
   LORRY_ASSIGN_OR_RETURN(Transaction transaction, Begin());
   Database& db = transaction.db();
-  LORRY_TRY(db.RunScript(fmt::format("PRAGMA application_id={}; CREATE TABLE IF NOT EXISTS schema_version("
-                                     "component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID", kStateFileId)));
+  LORRY_TRY(
+      db.RunScript(fmt::format("PRAGMA application_id={}; CREATE TABLE IF NOT EXISTS schema_version("
+                               "component TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID",
+                               kStateFileId)));
   std::map<std::string, int> newest;
   std::vector<Migration> ordered = migrations;
   std::stable_sort(ordered.begin(), ordered.end(), [](const Migration& a, const Migration& b) { return a.version < b.version; });
   for (const Migration& migration : ordered) {
     newest[migration.component] = std::max(newest[migration.component], migration.version);
-    LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> at, db.AskInteger("SELECT version FROM schema_version WHERE component=?", migration.component));
+    LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> at,
+                           db.AskInteger("SELECT version FROM schema_version WHERE component=?", migration.component));
     if (at.value_or(0) >= migration.version) continue;
     LORRY_TRY(db.RunScript(migration.sql));
-    LORRY_TRY(db.Run("INSERT INTO schema_version VALUES(?1, ?2) ON CONFLICT DO UPDATE SET version=?2", migration.component, migration.version));
+    LORRY_TRY(db.Run("INSERT INTO schema_version VALUES(?1, ?2) ON CONFLICT DO UPDATE SET version=?2", migration.component,
+                     migration.version));
   }
   for (const auto& [component, version] : newest) {
-    LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> at, db.AskInteger("SELECT version FROM schema_version WHERE component=?", component));
+    LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> at,
+                           db.AskInteger("SELECT version FROM schema_version WHERE component=?", component));
     if (at.value_or(0) > version) {
-      return MakeError(ErrorCode::kData, fmt::format("{} was written by a later Lorry ({} tables of version {}, here {})", path_, component, *at, version),
-                       "install that release, or restore a backup of this one");
+      return MakeError(
+          ErrorCode::kData,
+          fmt::format("{} was written by a later Lorry ({} tables of version {}, here {})", path_, component, *at, version),
+          "install that release, or restore a backup of this one");
     }
   }
   return transaction.Commit();

@@ -42,8 +42,8 @@ class Transaction {
   // kStorage where SQLite took the transaction back by itself: a statement after that would be stored alone.
   Status StillOpen(const std::string& why = "") const;
 
-  // Runs `part` so that its writes vanish where it returns an error, and the rest of the transaction stays. kStorage: SQLite took the
-  // whole transaction back; nothing may be written through it any more.
+  // Runs `part` so that its writes vanish where it returns an error, and the rest of the transaction stays. kStorage: SQLite took
+  // the whole transaction back; nothing may be written through it any more.
   template <class Part>
   auto Try(Part&& part) -> decltype(part()) {
     LORRY_TRY(StillOpen());

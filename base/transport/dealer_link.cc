@@ -6,7 +6,8 @@
 
 namespace lorry {
 
-Result<std::unique_ptr<DealerLink>> DealerLink::Connect(const std::shared_ptr<TransportContext>& context, const DealerLinkOptions& options) {
+Result<std::unique_ptr<DealerLink>> DealerLink::Connect(const std::shared_ptr<TransportContext>& context,
+                                                        const DealerLinkOptions& options) {
   std::unique_ptr<DealerLink> link(new DealerLink(context, options));
   LORRY_TRY(link->Open());
   return link;

@@ -1,5 +1,5 @@
-// A peer's side: a DEALER socket under CURVE to one port of the scheduler's. It connects by itself, again and again, as long as it
-// lives; messages sent while there is no connection are refused, not queued. One thread at a time.
+// A peer's side: a DEALER socket under CURVE to one port of the scheduler's. It connects by itself, again and again, as long as
+// it lives; messages sent while there is no connection are refused, not queued. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,16 @@
 namespace lorry {
 
 struct DealerLinkOptions {
-  std::string address;           // "tcp://HOST:8602"
-  std::string server_public_key; // Z85
+  std::string address;            // "tcp://HOST:8602"
+  std::string server_public_key;  // Z85
   KeyPair keys;
 };
 
 class DealerLink {
  public:
   // Returns at once; the handshake goes on in the context's thread. Errors: kUsage for an address that is none.
-  static Result<std::unique_ptr<DealerLink>> Connect(const std::shared_ptr<TransportContext>& context, const DealerLinkOptions& options);
+  static Result<std::unique_ptr<DealerLink>> Connect(const std::shared_ptr<TransportContext>& context,
+                                                     const DealerLinkOptions& options);
   ~DealerLink();
   DealerLink(const DealerLink&) = delete;
   DealerLink& operator=(const DealerLink&) = delete;

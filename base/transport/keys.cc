@@ -63,7 +63,8 @@ Result<KeyPair> ReadKeyPair(const std::string& directory, const std::string& nam
   const std::string secret_path = fmt::format("{}/{}.secret", directory, name);
   struct stat about;
   if (stat(secret_path.c_str(), &about) == 0 && (about.st_mode & 077) != 0) {
-    return MakeError(ErrorCode::kNotAllowed, fmt::format("{} can be read by others (mode {:04o})", secret_path, about.st_mode & 07777),
+    return MakeError(ErrorCode::kNotAllowed,
+                     fmt::format("{} can be read by others (mode {:04o})", secret_path, about.st_mode & 07777),
                      fmt::format("chmod 600 {}", secret_path));
   }
   LORRY_ASSIGN_OR_RETURN(std::string secret_key, ReadKey(secret_path));

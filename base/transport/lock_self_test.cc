@@ -7,8 +7,8 @@ namespace lorry {
 namespace {
 
 constexpr int kPatienceMillis = 5000;
-constexpr int kRefusals = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                          ZMQ_EVENT_DISCONNECTED;
+constexpr int kRefusals = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                          ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
 
 // The lock says whatever it was asked about; this says what that means.
 Status Expect(const Result<bool>& let_in, bool expected, const char* who) {
@@ -22,7 +22,8 @@ Status Expect(const Result<bool>& let_in, bool expected, const char* who) {
 
 }  // namespace
 
-Result<bool> TryHandshake(void* context, const std::string& endpoint, const std::string& server_public_key, const std::optional<KeyPair>& keys) {
+Result<bool> TryHandshake(void* context, const std::string& endpoint, const std::string& server_public_key,
+                          const std::optional<KeyPair>& keys) {
   void* peer = zmq_socket(context, ZMQ_DEALER);
   socket::SetDefaults(peer);
   if (keys.has_value()) {

@@ -12,7 +12,8 @@ namespace lorry {
 class ZapHandler;
 
 // Connects to the CURVE server that listens on `endpoint`. True: let in; false: refused. Errors: kTimeout where neither happened.
-Result<bool> TryHandshake(void* context, const std::string& endpoint, const std::string& server_public_key, const std::optional<KeyPair>& keys);
+Result<bool> TryHandshake(void* context, const std::string& endpoint, const std::string& server_public_key,
+                          const std::optional<KeyPair>& keys);
 
 // Strangers and peers without a key must be refused, a key that the handler allows must be let in. `handler` may be null: then
 // the test fails as it should. Errors: kNotAllowed.

@@ -20,7 +20,8 @@ constexpr int64_t kAfreshAfterMillis = 2500;
 std::string PingBytes() { return wire::EncodeMessage(wire::Header{}, wire::Ping{}); }
 
 Error Unreachable(const std::string& address, Millis patience) {
-  return MakeError(ErrorCode::kUnreachable, fmt::format("no scheduler answers at {} (tried for {} s)", address, patience.count() / 1000),
+  return MakeError(ErrorCode::kUnreachable,
+                   fmt::format("no scheduler answers at {} (tried for {} s)", address, patience.count() / 1000),
                    "start one with `lorry up`, or give its address with --address");
 }
 
@@ -141,7 +142,9 @@ Status SchedulerClient::GetFile(const Digest& digest, const std::string& path, c
     if (offset >= piece.size) break;
     if (piece.bytes.empty()) return MakeError(ErrorCode::kData, fmt::format("blob {} ends early", digest.hex()));
   }
-  if (hash.Finish() != digest) return MakeError(ErrorCode::kData, fmt::format("{}: what came is not what {} names", path, digest.hex()));
+  if (hash.Finish() != digest) {
+    return MakeError(ErrorCode::kData, fmt::format("{}: what came is not what {} names", path, digest.hex()));
+  }
   return file.Commit();
 }
 

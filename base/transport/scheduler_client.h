@@ -54,7 +54,8 @@ class SchedulerClient {
   Status GetFile(const Digest& digest, const std::string& path, const ByteProgress& progress = {});
 
  private:
-  explicit SchedulerClient(SchedulerClientOptions options, std::shared_ptr<TransportContext> context, std::unique_ptr<DealerLink> link)
+  explicit SchedulerClient(SchedulerClientOptions options, std::shared_ptr<TransportContext> context,
+                           std::unique_ptr<DealerLink> link)
       : options_(std::move(options)), context_(std::move(context)), link_(std::move(link)) {}
 
   template <class Reply, class Request>

@@ -26,7 +26,9 @@ void SetDefaults(void* socket) {
   SetInteger(socket, ZMQ_HANDSHAKE_IVL, 5000);
 }
 
-Error ZmqError(ErrorCode code, std::string_view what) { return MakeError(code, fmt::format("{}: {}", what, zmq_strerror(zmq_errno()))); }
+Error ZmqError(ErrorCode code, std::string_view what) {
+  return MakeError(code, fmt::format("{}: {}", what, zmq_strerror(zmq_errno())));
+}
 
 std::optional<std::string> ReceiveFrame(void* socket, int flags, std::string* user) {
   zmq_msg_t frame;

@@ -29,8 +29,8 @@ std::optional<Request> ReceiveRequest(void* socket) {
 }
 
 void Answer(void* socket, const Request& request, bool allowed, const std::string& user) {
-  const std::string frames[] = {"1.0", request.id, allowed ? "200" : "400", allowed ? "OK" : "this key is not allowed here",
-                                allowed ? user : "", ""};
+  const std::string frames[] = {
+      "1.0", request.id, allowed ? "200" : "400", allowed ? "OK" : "this key is not allowed here", allowed ? user : "", ""};
   for (size_t i = 0; i < std::size(frames); ++i) {
     zmq_send(socket, frames[i].data(), frames[i].size(), i + 1 < std::size(frames) ? ZMQ_SNDMORE : 0);
   }
@@ -88,7 +88,8 @@ ZapHandler::ZapHandler(std::unique_ptr<State> state) : state_(std::move(state)) 
   thread_ = std::thread([raw = state_.get()] { raw->Run(); });
 }
 
-Result<std::unique_ptr<ZapHandler>> ZapHandler::Start(const std::shared_ptr<TransportContext>& context, std::vector<ZapDomain> domains) {
+Result<std::unique_ptr<ZapHandler>> ZapHandler::Start(const std::shared_ptr<TransportContext>& context,
+                                                      std::vector<ZapDomain> domains) {
   static std::atomic<uint64_t> counter{0};
   auto state = std::make_unique<State>();
   state->context = context;
@@ -97,7 +98,9 @@ Result<std::unique_ptr<ZapHandler>> ZapHandler::Start(const std::shared_ptr<Tran
   state->stop_here = zmq_socket(context->raw(), ZMQ_PAIR);
   state->stop_there = zmq_socket(context->raw(), ZMQ_PAIR);
   for (void* socket : {state->requests, state->stop_here, state->stop_there}) socket::SetInteger(socket, ZMQ_LINGER, 0);
-  if (zmq_bind(state->requests, kEndpoint) != 0) return socket::ZmqError(ErrorCode::kConflict, "this context has a ZAP handler already");
+  if (zmq_bind(state->requests, kEndpoint) != 0) {
+    return socket::ZmqError(ErrorCode::kConflict, "this context has a ZAP handler already");
+  }
   const std::string stop = fmt::format("inproc://zap-stop-{}", ++counter);
   zmq_bind(state->stop_here, stop.c_str());
   zmq_connect(state->stop_there, stop.c_str());

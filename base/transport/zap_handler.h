@@ -24,7 +24,8 @@ struct ZapDomain {
 class ZapHandler {
  public:
   // Errors: kConflict where the context already has a handler.
-  static Result<std::unique_ptr<ZapHandler>> Start(const std::shared_ptr<TransportContext>& context, std::vector<ZapDomain> domains);
+  static Result<std::unique_ptr<ZapHandler>> Start(const std::shared_ptr<TransportContext>& context,
+                                                   std::vector<ZapDomain> domains);
   ~ZapHandler();
   ZapHandler(const ZapHandler&) = delete;
   ZapHandler& operator=(const ZapHandler&) = delete;

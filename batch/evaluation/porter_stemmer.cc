@@ -11,9 +11,7 @@ namespace {
 
 bool EndsWith(std::string_view word, std::string_view suffix) { return word.ends_with(suffix); }
 
-std::string_view Without(std::string_view word, std::string_view suffix) {
-  return word.substr(0, word.size() - suffix.size());
-}
+std::string_view Without(std::string_view word, std::string_view suffix) { return word.substr(0, word.size() - suffix.size()); }
 
 bool IsVowelLetter(char c) { return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u'; }
 
@@ -125,19 +123,17 @@ std::string Step2(std::string_view word) {
   // The l of -logi counts as part of the stem, so that "geo" and "theo" behave as "archaeo" does. No suffix of the
   // table below ends in -logi, so that its place at nltk's end of the list may be taken first.
   if (EndsWith(word, "logi")) return std::string(Measure(Without(word, "ogi")) > 0 ? Without(word, "i") : word);
-  return ApplyRules(word,
-                    {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"}, {"izer", "ize"},
-                     {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"},   {"eli", "e"},     {"ousli", "ous"},
-                     {"ization", "ize"}, {"ation", "ate"},   {"ator", "ate"},    {"alism", "al"},  {"iveness", "ive"},
-                     {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"}, {"biliti", "ble"},
-                     {"fulli", "ful"}},
-                    0);
+  return ApplyRules(
+      word, {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"},   {"izer", "ize"},    {"bli", "ble"},
+             {"alli", "al"},     {"entli", "ent"},   {"eli", "e"},       {"ousli", "ous"},   {"ization", "ize"}, {"ation", "ate"},
+             {"ator", "ate"},    {"alism", "al"},    {"iveness", "ive"}, {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},
+             {"iviti", "ive"},   {"biliti", "ble"},  {"fulli", "ful"}},
+      0);
 }
 
 std::string Step3(std::string_view word) {
-  return ApplyRules(word,
-                    {{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"}, {"ful", ""}, {"ness", ""}},
-                    0);
+  return ApplyRules(
+      word, {{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"}, {"ful", ""}, {"ness", ""}}, 0);
 }
 
 std::string Step4(std::string_view word) {
@@ -146,9 +142,25 @@ std::string Step4(std::string_view word) {
     const bool drop = Measure(stem) > 1 && (stem.back() == 's' || stem.back() == 't');
     return std::string(drop ? stem : word);
   }
-  return ApplyRules(word, {{"al", ""},  {"ance", ""}, {"ence", ""},  {"er", ""},   {"ic", ""},  {"able", ""},
-                           {"ible", ""}, {"ant", ""}, {"ement", ""}, {"ment", ""}, {"ent", ""}, {"ou", ""},
-                           {"ism", ""}, {"ate", ""},  {"iti", ""},   {"ous", ""},  {"ive", ""}, {"ize", ""}},
+  return ApplyRules(word,
+                    {{"al", ""},
+                     {"ance", ""},
+                     {"ence", ""},
+                     {"er", ""},
+                     {"ic", ""},
+                     {"able", ""},
+                     {"ible", ""},
+                     {"ant", ""},
+                     {"ement", ""},
+                     {"ment", ""},
+                     {"ent", ""},
+                     {"ou", ""},
+                     {"ism", ""},
+                     {"ate", ""},
+                     {"iti", ""},
+                     {"ous", ""},
+                     {"ive", ""},
+                     {"ize", ""}},
                     1);
 }
 
@@ -164,10 +176,22 @@ std::string Step5(std::string word) {
 
 std::optional<std::string_view> IrregularForm(std::string_view word) {
   static constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kPool = {{
-      {"sky", "sky"},         {"skies", "sky"},     {"dying", "die"},       {"lying", "lie"},
-      {"tying", "tie"},       {"news", "news"},     {"innings", "inning"},  {"inning", "inning"},
-      {"outings", "outing"},  {"outing", "outing"}, {"cannings", "canning"}, {"canning", "canning"},
-      {"howe", "howe"},       {"proceed", "proceed"}, {"exceed", "exceed"}, {"succeed", "succeed"},
+      {"sky", "sky"},
+      {"skies", "sky"},
+      {"dying", "die"},
+      {"lying", "lie"},
+      {"tying", "tie"},
+      {"news", "news"},
+      {"innings", "inning"},
+      {"inning", "inning"},
+      {"outings", "outing"},
+      {"outing", "outing"},
+      {"cannings", "canning"},
+      {"canning", "canning"},
+      {"howe", "howe"},
+      {"proceed", "proceed"},
+      {"exceed", "exceed"},
+      {"succeed", "succeed"},
   }};
   for (const auto& [form, stem] : kPool) {
     if (form == word) return stem;

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "batch/evaluation/output_row.h"
 
 namespace lorry {
@@ -20,20 +21,6 @@ constexpr std::array<const char*, 4> kMetrics = {"rouge1", "rouge2", "rougeL", "
 
 std::array<const RougeScore*, 4> InOrder(const RougeScores& scores) {
   return {&scores.rouge1, &scores.rouge2, &scores.rouge_l, &scores.rouge_lsum};
-}
-
-std::string EscapeHtml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
-    }
-  }
-  return out;
 }
 
 constexpr const char* kPageHead = R"(<!doctype html>
@@ -93,9 +80,8 @@ void EvaluationReport::AddError(const std::string& code) {
 void EvaluationReport::Keep(Sample sample) {
   const int64_t every = std::max<int64_t>(1, options_.expected_rows / std::max<int64_t>(1, options_.samples));
   if (sample.position % every == 0 && static_cast<int64_t>(samples_.size()) < options_.samples) samples_.push_back(sample);
-  const auto place = std::upper_bound(worst_.begin(), worst_.end(), sample, [](const Sample& a, const Sample& b) {
-    return a.scores.rouge_l.f < b.scores.rouge_l.f;
-  });
+  const auto place = std::upper_bound(worst_.begin(), worst_.end(), sample,
+                                      [](const Sample& a, const Sample& b) { return a.scores.rouge_l.f < b.scores.rouge_l.f; });
   worst_.insert(place, std::move(sample));
   if (static_cast<int64_t>(worst_.size()) > options_.worst) worst_.pop_back();
 }
@@ -122,8 +108,8 @@ json EvaluationReport::ToJson() const {
     const Sums& sums = sums_[m];
     const double mean = sums.f / n;
     const double variance = scored_rows_ > 1 ? std::max(0.0, (sums.f_squared - n * mean * mean) / (n - 1)) : 0.0;
-    metrics[kMetrics[m]] = {{"precision", sums.precision / n}, {"recall", sums.recall / n}, {"f", mean},
-                            {"standard_error", std::sqrt(variance / n)}};
+    metrics[kMetrics[m]] = {
+        {"precision", sums.precision / n}, {"recall", sums.recall / n}, {"f", mean}, {"standard_error", std::sqrt(variance / n)}};
     means[kMetrics[m]] = mean;
   }
   json samples = json::array();
@@ -143,23 +129,26 @@ json EvaluationReport::ToJson() const {
 
 std::string EvaluationReport::ToHtml() const {
   std::string page = fmt::format(kPageHead, EscapeHtml(options_.title));
-  page += fmt::format("<p>{} rows: {} ok, {} with an error, {} held against a reference.</p>\n", rows(), ok_rows_,
-                      error_rows_, scored_rows_);
+  page += fmt::format("<p>{} rows: {} ok, {} with an error, {} held against a reference.</p>\n", rows(), ok_rows_, error_rows_,
+                      scored_rows_);
   if (scored_rows_ > 0) {
-    page += "<table><tr><th>Metric</th><th class=n>F</th><th class=n>&plusmn; standard error</th><th class=n>Precision</th>"
-            "<th class=n>Recall</th></tr>\n";
+    page +=
+        "<table><tr><th>Metric</th><th class=n>F</th><th class=n>&plusmn; standard error</th><th class=n>Precision</th>"
+        "<th class=n>Recall</th></tr>\n";
     const json metrics = ToJson()["metrics"];
     for (const char* name : kMetrics) {
       const json& m = metrics[name];
-      page += fmt::format("<tr><td>{}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td></tr>\n",
-                          name, m["f"].get<double>(), m["standard_error"].get<double>(), m["precision"].get<double>(),
-                          m["recall"].get<double>());
+      page += fmt::format(
+          "<tr><td>{}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td><td class=n>{:.4f}</td></tr>\n",
+          name, m["f"].get<double>(), m["standard_error"].get<double>(), m["precision"].get<double>(), m["recall"].get<double>());
     }
     page += "</table>\n";
   }
   const auto table = [&page](const char* title, const std::vector<Sample>& rows) {
     if (rows.empty()) return;
-    page += fmt::format("<h2>{}</h2><div class=wide><table><tr><th>Row</th><th>Reference</th><th>Output</th><th class=n>ROUGE-L</th></tr>\n", title);
+    page += fmt::format(
+        "<h2>{}</h2><div class=wide><table><tr><th>Row</th><th>Reference</th><th>Output</th><th class=n>ROUGE-L</th></tr>\n",
+        title);
     for (const Sample& row : rows) {
       page += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td class=n>{:.3f}</td></tr>\n", EscapeHtml(row.id),
                           EscapeHtml(row.reference), EscapeHtml(row.output), row.scores.rouge_l.f);
@@ -170,7 +159,9 @@ std::string EvaluationReport::ToHtml() const {
   table("Lowest ROUGE-L", worst_);
   if (!errors_.empty()) {
     page += "<h2>Errors</h2><table><tr><th>Code</th><th class=n>Rows</th></tr>\n";
-    for (const auto& [code, count] : errors_) page += fmt::format("<tr><td>{}</td><td class=n>{}</td></tr>\n", EscapeHtml(code), count);
+    for (const auto& [code, count] : errors_) {
+      page += fmt::format("<tr><td>{}</td><td class=n>{}</td></tr>\n", EscapeHtml(code), count);
+    }
     page += "</table>\n";
   }
   return page + "</body></html>\n";

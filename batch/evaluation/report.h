@@ -24,7 +24,7 @@ class EvaluationReport {
     std::string title;
     int64_t expected_rows = 0;  // sample rows are taken evenly out of this many
     int64_t samples = 5;
-    int64_t worst = 5;          // rows with the lowest ROUGE-L
+    int64_t worst = 5;  // rows with the lowest ROUGE-L
   };
   explicit EvaluationReport(Options options) : options_(std::move(options)) {}
 
@@ -61,7 +61,7 @@ class EvaluationReport {
   std::array<Sums, 4> sums_{};  // rouge1, rouge2, rougeL, rougeLsum
   std::map<std::string, int64_t> errors_;
   std::vector<Sample> samples_;
-  std::vector<Sample> worst_;   // by rising ROUGE-L, then by position
+  std::vector<Sample> worst_;  // by rising ROUGE-L, then by position
 };
 
 // Scores a finished output file against the rows of another, joined by custom_id or id. kData, with file and line, for a

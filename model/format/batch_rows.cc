@@ -30,7 +30,8 @@ Status JoinTextParts(ChatMessage& message, const std::string& key, const std::st
   auto parts = other.find("content");
   if (parts == other.end() || !parts->is_array()) return OkStatus();
   for (const ordered_json& part : *parts) {
-    const bool text = part.is_object() && part.contains("type") && part["type"] == "text" && part.contains("text") && part["text"].is_string();
+    const bool text =
+        part.is_object() && part.contains("type") && part["type"] == "text" && part.contains("text") && part["text"].is_string();
     if (!text) return RowError(file, line, key + ".content", "a part that is not text is not in this version");
     message.content += part["text"].get<std::string>();
   }
@@ -137,7 +138,8 @@ Status BatchRowReader::ReadOpenAi(BatchRow& row, const ordered_json& object) {
     return ReadConversation(body, "body.", row, file);
   }
   if (url != kCompletionsUrl) {
-    return RowError(file, row.line, "url", fmt::format("\"{}\" is not served", EscapeControl(url)), fmt::format("{} and {} are", kChatUrl, kCompletionsUrl));
+    return RowError(file, row.line, "url", fmt::format("\"{}\" is not served", EscapeControl(url)),
+                    fmt::format("{} and {} are", kChatUrl, kCompletionsUrl));
   }
   if (!body.contains("prompt") || !body["prompt"].is_string()) return RowError(file, row.line, "body.prompt", "text is expected");
   row.prompt = body["prompt"].get<std::string>();
@@ -150,7 +152,10 @@ Status BatchRowReader::ReadPlain(BatchRow& row, const ordered_json& object) {
   if (template_) {
     row.form = BatchForm::kTemplate;
     auto prompt = template_->RenderVariables(row.body);
-    if (!prompt.ok()) return RowError(file, row.line, "prompt", "the job's prompt: " + prompt.error().message, "the row's keys are the prompt's variables");
+    if (!prompt.ok()) {
+      return RowError(file, row.line, "prompt", "the job's prompt: " + prompt.error().message,
+                      "the row's keys are the prompt's variables");
+    }
     row.prompt = std::move(*prompt);
     return OkStatus();
   }
@@ -160,7 +165,8 @@ Status BatchRowReader::ReadPlain(BatchRow& row, const ordered_json& object) {
   }
   row.form = BatchForm::kPrompt;
   if (!object.contains("prompt")) {
-    return RowError(file, row.line, "", "the row has neither messages nor prompt", "give the job a prompt, such as \"{{ text }}\"");
+    return RowError(file, row.line, "", "the row has neither messages nor prompt",
+                    "give the job a prompt, such as \"{{ text }}\"");
   }
   if (!object["prompt"].is_string()) return RowError(file, row.line, "prompt", "text is expected");
   row.prompt = object["prompt"].get<std::string>();

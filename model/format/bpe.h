@@ -84,10 +84,10 @@ class BpeModel {
   bool byte_level_ = false;
   bool ignore_merges_ = false, byte_fallback_ = false, fuse_unk_ = false;
   std::optional<TokenId> unk_;
-  std::vector<std::string> tokens_;   // by id; empty where there is none
+  std::vector<std::string> tokens_;  // by id; empty where there is none
   IdMap ids_;
-  IdMap whole_words_;                 // ignore_merges: words that are tokens, as words are given to EncodeWord
-  std::array<TokenId, 256> byte_ids_{};  // byte-level: a byte's symbol, -1 where the vocabulary lacks it
+  IdMap whole_words_;                        // ignore_merges: words that are tokens, as words are given to EncodeWord
+  std::array<TokenId, 256> byte_ids_{};      // byte-level: a byte's symbol, -1 where the vocabulary lacks it
   std::array<TokenId, 256> fallback_ids_{};  // "<0xHH>", -1 where the vocabulary lacks it
   MergeTable merges_;
   std::unique_ptr<std::array<CacheShard, kShards>> cache_;

@@ -115,10 +115,17 @@ Status ToFloat(DType dtype, std::span<const std::byte> bytes, std::span<float> v
     case DType::kF32:
       if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
       return OkStatus();
-    case DType::kF64: Read<double>(bytes, values, [](double v) { return static_cast<float>(v); }); return OkStatus();
-    case DType::kF16: Read<uint16_t>(bytes, values, HalfToFloat); return OkStatus();
-    case DType::kBF16: Read<uint16_t>(bytes, values, BFloat16ToFloat); return OkStatus();
-    default: return MakeError(ErrorCode::kUnsupported, fmt::format("{} tensors are not weights", NameOf(dtype)));
+    case DType::kF64:
+      Read<double>(bytes, values, [](double v) { return static_cast<float>(v); });
+      return OkStatus();
+    case DType::kF16:
+      Read<uint16_t>(bytes, values, HalfToFloat);
+      return OkStatus();
+    case DType::kBF16:
+      Read<uint16_t>(bytes, values, BFloat16ToFloat);
+      return OkStatus();
+    default:
+      return MakeError(ErrorCode::kUnsupported, fmt::format("{} tensors are not weights", NameOf(dtype)));
   }
 }
 
@@ -127,10 +134,17 @@ Status FromFloat(DType dtype, std::span<const float> values, std::span<std::byte
     case DType::kF32:
       if (!bytes.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
       return OkStatus();
-    case DType::kF64: Write<double>(values, bytes, [](float v) { return static_cast<double>(v); }); return OkStatus();
-    case DType::kF16: Write<uint16_t>(values, bytes, FloatToHalf); return OkStatus();
-    case DType::kBF16: Write<uint16_t>(values, bytes, FloatToBFloat16); return OkStatus();
-    default: return MakeError(ErrorCode::kUnsupported, fmt::format("{} tensors are not weights", NameOf(dtype)));
+    case DType::kF64:
+      Write<double>(values, bytes, [](float v) { return static_cast<double>(v); });
+      return OkStatus();
+    case DType::kF16:
+      Write<uint16_t>(values, bytes, FloatToHalf);
+      return OkStatus();
+    case DType::kBF16:
+      Write<uint16_t>(values, bytes, FloatToBFloat16);
+      return OkStatus();
+    default:
+      return MakeError(ErrorCode::kUnsupported, fmt::format("{} tensors are not weights", NameOf(dtype)));
   }
 }
 

@@ -15,8 +15,8 @@ namespace lorry {
 
 enum class DType { kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64 };
 
-size_t SizeOf(DType dtype);              // bytes of one element
-std::string_view NameOf(DType dtype);    // "F32", "BF16", ... as safetensors writes them
+size_t SizeOf(DType dtype);            // bytes of one element
+std::string_view NameOf(DType dtype);  // "F32", "BF16", ... as safetensors writes them
 Result<DType> DTypeFromName(std::string_view safetensors_name);
 // "float32", "bfloat16", "float16" as config.json, PEFT and the command line's --dtype write them; fp32 and bf16 too.
 Result<DType> DTypeFromTorchName(std::string_view name);

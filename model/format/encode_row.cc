@@ -18,8 +18,10 @@ class RowEncoder {
 
   Result<std::string> Render() {
     switch (row_.form) {
-      case TrainForm::kText: return row_.text;
-      case TrainForm::kPromptCompletion: return row_.prompt + row_.completion;
+      case TrainForm::kText:
+        return row_.text;
+      case TrainForm::kPromptCompletion:
+        return row_.prompt + row_.completion;
       case TrainForm::kMessages: {
         LORRY_ASSIGN_OR_RETURN(RenderedChat chat, RenderChat(row_.messages.size(), false));
         return std::move(chat.text);
@@ -42,14 +44,16 @@ class RowEncoder {
     return RowError(options_.file, row_.line, std::move(key), std::move(message), std::move(hint));
   }
   Error AtRow(Error error) const {
-    std::string where = error.file.empty() ? "" : fmt::format(" ({}{})", error.file, error.line > 0 ? fmt::format(":{}", error.line) : "");
+    std::string where =
+        error.file.empty() ? "" : fmt::format(" ({}{})", error.file, error.line > 0 ? fmt::format(":{}", error.line) : "");
     return Fault(error.key, error.message + where, error.hint);
   }
 
   // The first `turns` turns through the chat template.
   Result<RenderedChat> RenderChat(size_t turns, bool generation_prompt) const {
     if (template_ == nullptr) {
-      return Fault("messages", "the model has no chat template", "use rows with prompt and completion, or add a chat_template.jinja to the model");
+      return Fault("messages", "the model has no chat template",
+                   "use rows with prompt and completion, or add a chat_template.jinja to the model");
     }
     ChatRenderOptions chat = options_.chat;
     chat.add_generation_prompt = generation_prompt;
@@ -122,9 +126,11 @@ class RowEncoder {
     size_t same = static_cast<size_t>(std::mismatch(ids.begin(), ids.begin() + shorter, out_.ids.begin()).first - ids.begin());
     if (same == ids.size()) return same;
     return Fault(row_.form == TrainForm::kMessages ? "messages" : "prompt",
-                 fmt::format("the prompt's tokens are not the beginning of the row's: behind {} equal tokens the prompt goes on with {}, the row with {}",
+                 fmt::format("the prompt's tokens are not the beginning of the row's: behind {} equal tokens the prompt goes on "
+                             "with {}, the row with {}",
                              same, Shown(ids, same), Shown(out_.ids, same)),
-                 row_.form == TrainForm::kMessages ? "the chat template renders a conversation's beginning differently once more turns follow; use loss_on: all, or a template that keeps it"
+                 row_.form == TrainForm::kMessages ? "the chat template renders a conversation's beginning differently once more "
+                                                     "turns follow; use loss_on: all, or a template that keeps it"
                                                    : "move the blanks at the prompt's end to the completion's beginning");
   }
   std::string Shown(const std::vector<TokenId>& ids, size_t from) const {

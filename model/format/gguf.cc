@@ -14,20 +14,41 @@ namespace {
 
 // Type numbers of metadata values.
 enum class ValueType : uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kText = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kText = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12,
 };
 
-constexpr uint32_t kMagic = 0x46554747;        // "GGUF", little-endian
+constexpr uint32_t kMagic = 0x46554747;  // "GGUF", little-endian
 constexpr uint32_t kMagicSwapped = 0x47475546;
-constexpr uint64_t kMaxKeyBytes = 65535;       // the format's own limit
+constexpr uint64_t kMaxKeyBytes = 65535;  // the format's own limit
 constexpr uint32_t kMaxDimensions = 4;
-constexpr size_t kSmallestPair = 8 + 4 + 1;    // key length, type, one byte of value
+constexpr size_t kSmallestPair = 8 + 4 + 1;  // key length, type, one byte of value
 constexpr size_t kSmallestTensor = 8 + 4 + 8 + 4 + 8;
 
 bool IsKnownType(uint32_t number) {
   switch (static_cast<GgmlType>(number)) {
-    case GgmlType::kF32: case GgmlType::kF16: case GgmlType::kQ4_0: case GgmlType::kQ4_1: case GgmlType::kQ5_0: case GgmlType::kQ5_1:
-    case GgmlType::kQ8_0: case GgmlType::kQ4_K: case GgmlType::kQ5_K: case GgmlType::kQ6_K: case GgmlType::kBF16:
+    case GgmlType::kF32:
+    case GgmlType::kF16:
+    case GgmlType::kQ4_0:
+    case GgmlType::kQ4_1:
+    case GgmlType::kQ5_0:
+    case GgmlType::kQ5_1:
+    case GgmlType::kQ8_0:
+    case GgmlType::kQ4_K:
+    case GgmlType::kQ5_K:
+    case GgmlType::kQ6_K:
+    case GgmlType::kBF16:
       return true;
   }
   return false;
@@ -35,11 +56,24 @@ bool IsKnownType(uint32_t number) {
 
 size_t FixedSize(ValueType type) {
   switch (type) {
-    case ValueType::kU8: case ValueType::kI8: case ValueType::kBool: return 1;
-    case ValueType::kU16: case ValueType::kI16: return 2;
-    case ValueType::kU32: case ValueType::kI32: case ValueType::kF32: return 4;
-    case ValueType::kU64: case ValueType::kI64: case ValueType::kF64: return 8;
-    case ValueType::kText: case ValueType::kArray: return 8;  // the least that one can take
+    case ValueType::kU8:
+    case ValueType::kI8:
+    case ValueType::kBool:
+      return 1;
+    case ValueType::kU16:
+    case ValueType::kI16:
+      return 2;
+    case ValueType::kU32:
+    case ValueType::kI32:
+    case ValueType::kF32:
+      return 4;
+    case ValueType::kU64:
+    case ValueType::kI64:
+    case ValueType::kF64:
+      return 8;
+    case ValueType::kText:
+    case ValueType::kArray:
+      return 8;  // the least that one can take
   }
   return 0;  // not a type of the format
 }
@@ -126,7 +160,8 @@ class GgufParser {
         *value = std::move(text);
         return OkStatus();
       }
-      case ValueType::kArray: return ReadArray(key, value);
+      case ValueType::kArray:
+        return ReadArray(key, value);
       case ValueType::kBool: {
         int64_t number = 0;
         LORRY_TRY(ReadWhole(ValueType::kU8, &number));
@@ -140,7 +175,8 @@ class GgufParser {
         *value = number;
         return OkStatus();
       }
-      default: break;
+      default:
+        break;
     }
     if (FixedSize(type) == 0) {
       return Fault(fmt::format("metadata key \"{}\" has value type {}, which GGUF does not have", EscapeControl(key),
@@ -174,13 +210,21 @@ class GgufParser {
 
   Status ReadWhole(ValueType type, int64_t* value) {
     switch (type) {
-      case ValueType::kU8: case ValueType::kBool: return ReadAs<uint8_t>(value);
-      case ValueType::kI8: return ReadAs<int8_t>(value);
-      case ValueType::kU16: return ReadAs<uint16_t>(value);
-      case ValueType::kI16: return ReadAs<int16_t>(value);
-      case ValueType::kU32: return ReadAs<uint32_t>(value);
-      case ValueType::kI32: return ReadAs<int32_t>(value);
-      default: return ReadAs<int64_t>(value);  // u64 in an array: the tokenizer's arrays never need its top bit
+      case ValueType::kU8:
+      case ValueType::kBool:
+        return ReadAs<uint8_t>(value);
+      case ValueType::kI8:
+        return ReadAs<int8_t>(value);
+      case ValueType::kU16:
+        return ReadAs<uint16_t>(value);
+      case ValueType::kI16:
+        return ReadAs<int16_t>(value);
+      case ValueType::kU32:
+        return ReadAs<uint32_t>(value);
+      case ValueType::kI32:
+        return ReadAs<int32_t>(value);
+      default:
+        return ReadAs<int64_t>(value);  // u64 in an array: the tokenizer's arrays never need its top bit
     }
   }
 
@@ -275,7 +319,8 @@ class GgufParser {
       const uint64_t size = static_cast<uint64_t>(tensor.ElementCount()) / block.elements * block.bytes;
       if (offsets_[i] % step != 0) return Fault(fmt::format("tensor \"{}\" is not aligned", EscapeControl(tensor.name)));
       if (offsets_[i] > data_bytes || size > data_bytes - offsets_[i]) {
-        return Fault(fmt::format("tensor \"{}\" reaches beyond the end of the file; it was cut or is damaged", EscapeControl(tensor.name)));
+        return Fault(fmt::format("tensor \"{}\" reaches beyond the end of the file; it was cut or is damaged",
+                                 EscapeControl(tensor.name)));
       }
       tensor.bytes = bytes_.subspan(data_start + offsets_[i], size);
       by_offset.emplace_back(offsets_[i], i);
@@ -370,7 +415,9 @@ Result<std::optional<bool>> GgufFile::Bool(std::string_view key) const {
   return std::optional<bool>(*flag);
 }
 
-const std::vector<std::string>* GgufFile::Texts(std::string_view key) const { return Values<std::vector<std::string>>(metadata_, key); }
+const std::vector<std::string>* GgufFile::Texts(std::string_view key) const {
+  return Values<std::vector<std::string>>(metadata_, key);
+}
 const std::vector<int64_t>* GgufFile::Ints(std::string_view key) const { return Values<std::vector<int64_t>>(metadata_, key); }
 const std::vector<double>* GgufFile::Floats(std::string_view key) const { return Values<std::vector<double>>(metadata_, key); }
 

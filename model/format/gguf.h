@@ -23,7 +23,17 @@ namespace lorry {
 
 // The numbers are those of the file format.
 enum class GgmlType : uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14, kBF16 = 30,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kBF16 = 30,
 };
 
 struct GgmlBlock {
@@ -39,16 +49,16 @@ void Dequantize(GgmlType type, std::span<const std::byte> blocks, std::span<floa
 struct GgufTensor {
   std::string name;
   GgmlType type = GgmlType::kF32;
-  std::vector<int64_t> shape;         // slowest dimension first, as in safetensors (the file has them the other way round)
-  std::span<const std::byte> bytes;   // lives as long as the GgufFile
+  std::vector<int64_t> shape;        // slowest dimension first, as in safetensors (the file has them the other way round)
+  std::span<const std::byte> bytes;  // lives as long as the GgufFile
 
   int64_t ElementCount() const;
 };
 
 // Metadata: whole numbers become int64 (double above 2^63 - 1), floats double, and arrays stay arrays of one of these;
 // an array of booleans is one of 0 and 1.
-using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
-                               std::vector<std::string>>;
+using GgufValue =
+    std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 
 // One open file. Movable; const members may be called from any thread.
 class GgufFile {

@@ -66,7 +66,10 @@ Result<Json> RopeFromTable(const GgufFile& file, const GgufTensor& table, double
     agrees = std::abs(Llama3Divisor(theta, head_dim, i, factor) / divisors[i] - 1.0) < 1e-4;
   }
   if (!agrees) return Fault(file, "rope_freqs.weight", "is no rotary table of Llama 3", ErrorCode::kUnsupported);
-  return Json{{"rope_type", "llama3"}, {"factor", factor}, {"low_freq_factor", kLlama3LowFactor}, {"high_freq_factor", kLlama3HighFactor},
+  return Json{{"rope_type", "llama3"},
+              {"factor", factor},
+              {"low_freq_factor", kLlama3LowFactor},
+              {"high_freq_factor", kLlama3HighFactor},
               {"original_max_position_embeddings", static_cast<int64_t>(kLlama3OriginalPositions)}};
 }
 
@@ -77,7 +80,8 @@ Result<Json> RopeOf(const GgufFile& file, const Architecture& arch, double theta
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> original, arch.Int("rope.scaling.original_context_length"));
   if (!type || *type == "none") return Json{{"rope_type", "default"}};
   if (*type != "linear" && *type != "yarn") {
-    return Fault(file, arch.Key("rope.scaling.type"), fmt::format("\"{}\" is not supported", EscapeControl(*type)), ErrorCode::kUnsupported);
+    return Fault(file, arch.Key("rope.scaling.type"), fmt::format("\"{}\" is not supported", EscapeControl(*type)),
+                 ErrorCode::kUnsupported);
   }
   Json rope = {{"rope_type", *type}, {"factor", factor.value_or(1.0)}};
   if (original) rope["original_max_position_embeddings"] = *original;
@@ -91,7 +95,8 @@ Result<int64_t> HeadDim(const GgufFile& file, const Architecture& arch, int64_t 
   if (heads <= 0) return Fault(file, arch.Key("attention.head_count"), "must be above 0");
   const int64_t head_dim = key_length.value_or(hidden / heads);
   if (value_length.value_or(head_dim) != head_dim || rotary.value_or(head_dim) != head_dim) {
-    return Fault(file, arch.Key("rope.dimension_count"), "heads with parts of different size are not supported", ErrorCode::kUnsupported);
+    return Fault(file, arch.Key("rope.dimension_count"), "heads with parts of different size are not supported",
+                 ErrorCode::kUnsupported);
   }
   return head_dim;
 }
@@ -108,9 +113,8 @@ Status AddSpecialIds(const GgufFile& file, Json* config) {
 struct Names {
   std::string_view gguf, model_type, architecture;
 };
-constexpr std::array<Names, 3> kArchitectures = {{{"llama", "llama", "LlamaForCausalLM"},
-                                                  {"qwen2", "qwen2", "Qwen2ForCausalLM"},
-                                                  {"qwen3", "qwen3", "Qwen3ForCausalLM"}}};
+constexpr std::array<Names, 3> kArchitectures = {
+    {{"llama", "llama", "LlamaForCausalLM"}, {"qwen2", "qwen2", "Qwen2ForCausalLM"}, {"qwen3", "qwen3", "Qwen3ForCausalLM"}}};
 
 Result<Names> NamesOf(const GgufFile& file) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> name, file.Text("general.architecture"));
@@ -118,7 +122,8 @@ Result<Names> NamesOf(const GgufFile& file) {
   for (const Names& names : kArchitectures) {
     if (names.gguf == *name) return names;
   }
-  return Fault(file, "general.architecture", fmt::format("\"{}\" is not supported; llama, qwen2 and qwen3 are", EscapeControl(*name)), ErrorCode::kUnsupported);
+  return Fault(file, "general.architecture",
+               fmt::format("\"{}\" is not supported; llama, qwen2 and qwen3 are", EscapeControl(*name)), ErrorCode::kUnsupported);
 }
 
 Status AddSizes(const GgufFile& file, const Architecture& arch, Json* config) {
@@ -148,16 +153,25 @@ Result<std::string> GgufConfigJson(const GgufFile& file, DType dtype) {
   LORRY_ASSIGN_OR_RETURN(const Names names, NamesOf(file));
   const Architecture arch(file, std::string(names.gguf));
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> experts, arch.Int("expert_count"));
-  if (experts.value_or(0) > 0) return Fault(file, arch.Key("expert_count"), "mixtures of experts are not supported", ErrorCode::kUnsupported);
-  Json config = {{"architectures", {names.architecture}}, {"model_type", names.model_type},   {"dtype", TorchNameOf(dtype)},
-                 {"hidden_act", "silu"},                  {"initializer_range", 0.02},         {"attention_dropout", 0.0},
-                 {"use_cache", true},                     {"tie_word_embeddings", file.Find("output.weight") == nullptr}};
+  if (experts.value_or(0) > 0) {
+    return Fault(file, arch.Key("expert_count"), "mixtures of experts are not supported", ErrorCode::kUnsupported);
+  }
+  Json config = {{"architectures", {names.architecture}},
+                 {"model_type", names.model_type},
+                 {"dtype", TorchNameOf(dtype)},
+                 {"hidden_act", "silu"},
+                 {"initializer_range", 0.02},
+                 {"attention_dropout", 0.0},
+                 {"use_cache", true},
+                 {"tie_word_embeddings", file.Find("output.weight") == nullptr}};
   LORRY_TRY(AddSizes(file, arch, &config));
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> window, arch.Int("attention.sliding_window"));
   if (names.model_type == "llama") {
     config["attention_bias"] = file.Find("blk.0.attn_q.bias") != nullptr;
     config["mlp_bias"] = file.Find("blk.0.ffn_gate.bias") != nullptr;
-    if (window) config.update({{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}, {"sliding_window", *window}});
+    if (window) {
+      config.update({{"model_type", "mistral"}, {"architectures", {"MistralForCausalLM"}}, {"sliding_window", *window}});
+    }
   }
   LORRY_ASSIGN_OR_RETURN(const std::optional<double> stated_theta, arch.Float("rope.freq_base"));
   const double theta = stated_theta.value_or(10000.0);

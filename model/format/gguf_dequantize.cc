@@ -172,17 +172,39 @@ std::string_view NameOf(GgmlType type) { return Info(type).name; }
 void Dequantize(GgmlType type, std::span<const std::byte> blocks, std::span<float> values) {
   const GgmlBlock block = BlockOf(type);
   switch (type) {
-    case GgmlType::kF32: (void)ToFloat(DType::kF32, blocks, values); return;
-    case GgmlType::kF16: (void)ToFloat(DType::kF16, blocks, values); return;
-    case GgmlType::kBF16: (void)ToFloat(DType::kBF16, blocks, values); return;
-    case GgmlType::kQ4_0: EachBlock<BlockQ4_0>(block, blocks, values); return;
-    case GgmlType::kQ4_1: EachBlock<BlockQ4_1>(block, blocks, values); return;
-    case GgmlType::kQ5_0: EachBlock<BlockQ5_0>(block, blocks, values); return;
-    case GgmlType::kQ5_1: EachBlock<BlockQ5_1>(block, blocks, values); return;
-    case GgmlType::kQ8_0: EachBlock<BlockQ8_0>(block, blocks, values); return;
-    case GgmlType::kQ4_K: EachBlock<BlockQ4_K>(block, blocks, values); return;
-    case GgmlType::kQ5_K: EachBlock<BlockQ5_K>(block, blocks, values); return;
-    case GgmlType::kQ6_K: EachBlock<BlockQ6_K>(block, blocks, values); return;
+    case GgmlType::kF32:
+      (void)ToFloat(DType::kF32, blocks, values);
+      return;
+    case GgmlType::kF16:
+      (void)ToFloat(DType::kF16, blocks, values);
+      return;
+    case GgmlType::kBF16:
+      (void)ToFloat(DType::kBF16, blocks, values);
+      return;
+    case GgmlType::kQ4_0:
+      EachBlock<BlockQ4_0>(block, blocks, values);
+      return;
+    case GgmlType::kQ4_1:
+      EachBlock<BlockQ4_1>(block, blocks, values);
+      return;
+    case GgmlType::kQ5_0:
+      EachBlock<BlockQ5_0>(block, blocks, values);
+      return;
+    case GgmlType::kQ5_1:
+      EachBlock<BlockQ5_1>(block, blocks, values);
+      return;
+    case GgmlType::kQ8_0:
+      EachBlock<BlockQ8_0>(block, blocks, values);
+      return;
+    case GgmlType::kQ4_K:
+      EachBlock<BlockQ4_K>(block, blocks, values);
+      return;
+    case GgmlType::kQ5_K:
+      EachBlock<BlockQ5_K>(block, blocks, values);
+      return;
+    case GgmlType::kQ6_K:
+      EachBlock<BlockQ6_K>(block, blocks, values);
+      return;
   }
 }
 

@@ -1,7 +1,7 @@
 #include "model/format/gguf_tensors.h"
 
-#include <array>
 #include <algorithm>
+#include <array>
 #include <set>
 #include <utility>
 
@@ -80,14 +80,15 @@ Status CheckTensors(const GgufFile& file, const ModelConfig& config) {
     const GgufTensor* tensor = file.Find(name);
     if (tensor == nullptr) return fault(ErrorCode::kData, fmt::format("tensor \"{}\" is missing", name));
     if (tensor->shape != expected.shape) {
-      return fault(ErrorCode::kData, fmt::format("tensor \"{}\" has shape [{}]; its metadata asks for [{}]", name, fmt::join(tensor->shape, ", "),
-                                                 fmt::join(expected.shape, ", ")));
+      return fault(ErrorCode::kData, fmt::format("tensor \"{}\" has shape [{}]; its metadata asks for [{}]", name,
+                                                 fmt::join(tensor->shape, ", "), fmt::join(expected.shape, ", ")));
     }
     known.insert(name);
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (known.contains(tensor.name) || IsTable(tensor.name)) continue;
-    return fault(ErrorCode::kUnsupported, fmt::format("tensor \"{}\" has no place in a {} model", EscapeControl(tensor.name), config.model_type));
+    return fault(ErrorCode::kUnsupported,
+                 fmt::format("tensor \"{}\" has no place in a {} model", EscapeControl(tensor.name), config.model_type));
   }
   return OkStatus();
 }

@@ -28,10 +28,10 @@ constexpr const char* kTekkenSplit =
 // What tokenizer.ggml.pre stands for. Byte-level BPE tokenizers differ in how text is cut before merging.
 struct PreTokenizer {
   std::string_view name;
-  const char* split;     // null: GPT-2's own cut, inside ByteLevel
+  const char* split;  // null: GPT-2's own cut, inside ByteLevel
   bool single_digits;
   bool nfc;
-  bool ignore_merges;    // a piece that is a token is taken whole
+  bool ignore_merges;  // a piece that is a token is taken whole
   bool bos_by_default;
 };
 constexpr std::array<PreTokenizer, 11> kPreTokenizers = {{
@@ -65,9 +65,13 @@ Result<Vocabulary> ReadVocabulary(const GgufFile& file) {
   vocabulary.tokens = file.Texts("tokenizer.ggml.tokens");
   if (vocabulary.tokens == nullptr) return Fault(file, "tokenizer.ggml.tokens", "is missing, or no list of texts");
   for (const std::string& token : *vocabulary.tokens) {
-    if (!IsValidUtf8(token)) return Fault(file, "tokenizer.ggml.tokens", fmt::format("\"{}\" is not UTF-8", EscapeControl(token)));
+    if (!IsValidUtf8(token)) {
+      return Fault(file, "tokenizer.ggml.tokens", fmt::format("\"{}\" is not UTF-8", EscapeControl(token)));
+    }
     const auto id = static_cast<int64_t>(vocabulary.id_of.size());
-    if (!vocabulary.id_of.emplace(token, id).second) return Fault(file, "tokenizer.ggml.tokens", fmt::format("\"{}\" is there twice", EscapeControl(token)));
+    if (!vocabulary.id_of.emplace(token, id).second) {
+      return Fault(file, "tokenizer.ggml.tokens", fmt::format("\"{}\" is there twice", EscapeControl(token)));
+    }
   }
   return vocabulary;
 }
@@ -79,9 +83,12 @@ Result<std::vector<Merge>> ReadMerges(const GgufFile& file, const std::vector<st
   merges.reserve(texts.size());
   for (const std::string& text : texts) {
     const size_t blank = text.find(' ', 1);
-    if (blank == std::string::npos) return Fault(file, "tokenizer.ggml.merges", fmt::format("\"{}\" is not two tokens", EscapeControl(text)));
+    if (blank == std::string::npos) {
+      return Fault(file, "tokenizer.ggml.merges", fmt::format("\"{}\" is not two tokens", EscapeControl(text)));
+    }
     Merge merge{text.substr(0, blank), text.substr(blank + 1)};
-    if (!vocabulary.id_of.contains(merge.first) || !vocabulary.id_of.contains(merge.second) || !vocabulary.id_of.contains(merge.first + merge.second)) {
+    if (!vocabulary.id_of.contains(merge.first) || !vocabulary.id_of.contains(merge.second) ||
+        !vocabulary.id_of.contains(merge.first + merge.second)) {
       return Fault(file, "tokenizer.ggml.merges", fmt::format("\"{}\" joins what is not in the vocabulary", EscapeControl(text)));
     }
     merges.push_back(std::move(merge));
@@ -110,12 +117,15 @@ Result<std::vector<Merge>> MergesFromScores(const GgufFile& file, const Vocabula
     }
     const size_t first = all.size();
     for (size_t letter = 1; letter < starts.size(); ++letter) {
-      const ScoredMerge merge{(*scores)[id], letter, starts.size() - letter, token.substr(0, starts[letter]), token.substr(starts[letter])};
+      const ScoredMerge merge{(*scores)[id], letter, starts.size() - letter, token.substr(0, starts[letter]),
+                              token.substr(starts[letter])};
       if (vocabulary.id_of.contains(merge.left) && vocabulary.id_of.contains(merge.right)) all.push_back(merge);
     }
-    std::stable_sort(all.begin() + static_cast<std::ptrdiff_t>(first), all.end(), [&](const ScoredMerge& a, const ScoredMerge& b) {
-      return std::pair(vocabulary.id_of.at(a.left), vocabulary.id_of.at(a.right)) < std::pair(vocabulary.id_of.at(b.left), vocabulary.id_of.at(b.right));
-    });
+    std::stable_sort(all.begin() + static_cast<std::ptrdiff_t>(first), all.end(),
+                     [&](const ScoredMerge& a, const ScoredMerge& b) {
+                       return std::pair(vocabulary.id_of.at(a.left), vocabulary.id_of.at(a.right)) <
+                              std::pair(vocabulary.id_of.at(b.left), vocabulary.id_of.at(b.right));
+                     });
   }
   std::stable_sort(all.begin(), all.end(), [](const ScoredMerge& a, const ScoredMerge& b) {
     return std::tie(a.score, a.left_letters, a.right_letters) > std::tie(b.score, b.left_letters, b.right_letters);
@@ -137,8 +147,13 @@ Json AddedTokens(const GgufFile& file, const Vocabulary& vocabulary, const GgufS
     const int64_t type = types != nullptr && id < types->size() ? (*types)[id] : 0;
     const bool is_special = type == kControl || type == kUnknown || special_ids.contains(static_cast<int64_t>(id));
     if (!is_special && type != kUserDefined) continue;
-    added.push_back({{"id", id}, {"content", (*vocabulary.tokens)[id]}, {"single_word", false}, {"lstrip", false},
-                     {"rstrip", false}, {"normalized", false}, {"special", is_special}});
+    added.push_back({{"id", id},
+                     {"content", (*vocabulary.tokens)[id]},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", is_special}});
   }
   return added;
 }
@@ -168,13 +183,15 @@ Json ByteLevel(bool add_prefix_space, bool use_regex) {
 
 Json PreTokenizerJson(const PreTokenizer& pre) {
   if (pre.split == nullptr && !pre.single_digits) return ByteLevel(false, true);
-  Json first = pre.split != nullptr ? Json{{"type", "Split"}, {"pattern", {{"Regex", pre.split}}}, {"behavior", "Isolated"}, {"invert", false}}
-                                    : Json{{"type", "Digits"}, {"individual_digits", true}};
+  Json first = pre.split != nullptr
+                   ? Json{{"type", "Split"}, {"pattern", {{"Regex", pre.split}}}, {"behavior", "Isolated"}, {"invert", false}}
+                   : Json{{"type", "Digits"}, {"individual_digits", true}};
   return {{"type", "Sequence"}, {"pretokenizers", {first, ByteLevel(false, pre.split == nullptr)}}};
 }
 
 // The vocabulary and merges are appended as they are: ordered_json's own insertion looks for the key first.
-Json Model(const Vocabulary& vocabulary, const std::vector<Merge>& merges, bool sentencepiece, bool ignore_merges, const Json& unknown) {
+Json Model(const Vocabulary& vocabulary, const std::vector<Merge>& merges, bool sentencepiece, bool ignore_merges,
+           const Json& unknown) {
   Json vocab = Json::object();
   auto& entries = static_cast<std::vector<std::pair<const std::string, Json>>&>(vocab.get_ref<Json::object_t&>());
   entries.reserve(vocabulary.tokens->size());
@@ -200,9 +217,12 @@ struct Parts {
 
 Result<Parts> ByteLevelParts(const GgufFile& file, const Vocabulary& vocabulary) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> name, file.Text("tokenizer.ggml.pre"));
-  const auto pre = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(), [&](const PreTokenizer& p) { return p.name == name.value_or(""); });
+  const auto pre = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(),
+                                [&](const PreTokenizer& p) { return p.name == name.value_or(""); });
   if (pre == kPreTokenizers.end()) {
-    Error error = Fault(file, "tokenizer.ggml.pre", name ? fmt::format("\"{}\" is not supported", EscapeControl(*name)) : "is missing", ErrorCode::kUnsupported);
+    Error error =
+        Fault(file, "tokenizer.ggml.pre", name ? fmt::format("\"{}\" is not supported", EscapeControl(*name)) : "is missing",
+              ErrorCode::kUnsupported);
     error.hint = "import the model's Hugging Face directory instead";
     return error;
   }
@@ -221,10 +241,13 @@ Result<Parts> ByteLevelParts(const GgufFile& file, const Vocabulary& vocabulary)
 Result<Parts> SentencePieceParts(const GgufFile& file, const Vocabulary& vocabulary, const GgufSpecialIds& special) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> prefix, file.Bool("tokenizer.ggml.add_space_prefix"));
   const std::vector<std::string>* texts = file.Texts("tokenizer.ggml.merges");
-  Result<std::vector<Merge>> merges = texts != nullptr ? ReadMerges(file, *texts, vocabulary) : MergesFromScores(file, vocabulary);
+  Result<std::vector<Merge>> merges =
+      texts != nullptr ? ReadMerges(file, *texts, vocabulary) : MergesFromScores(file, vocabulary);
   if (!merges.ok()) return std::move(merges).error();
   const Json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}};
-  Json decoders = {{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+  Json decoders = {{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
+                   {{"type", "ByteFallback"}},
+                   {{"type", "Fuse"}}};
   Json normalizers = Json::array();
   if (prefix.value_or(true)) {
     normalizers.push_back({{"type", "Prepend"}, {"prepend", "\u2581"}});
@@ -234,7 +257,8 @@ Result<Parts> SentencePieceParts(const GgufFile& file, const Vocabulary& vocabul
   Parts parts;
   parts.normalizer = {{"type", "Sequence"}, {"normalizers", normalizers}};
   parts.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
-  parts.model = Model(vocabulary, *merges, true, false, special.unknown ? Json((*vocabulary.tokens)[static_cast<size_t>(*special.unknown)]) : Json());
+  parts.model = Model(vocabulary, *merges, true, false,
+                      special.unknown ? Json((*vocabulary.tokens)[static_cast<size_t>(*special.unknown)]) : Json());
   parts.bos_by_default = true;
   return parts;
 }
@@ -245,14 +269,17 @@ Result<GgufSpecialIds> ReadGgufSpecialIds(const GgufFile& file) {
   const std::vector<std::string>* tokens = file.Texts("tokenizer.ggml.tokens");
   const int64_t count = tokens == nullptr ? 0 : static_cast<int64_t>(tokens->size());
   GgufSpecialIds ids;
-  const std::array<std::pair<const char*, std::optional<int64_t>*>, 5> keys = {{{"tokenizer.ggml.bos_token_id", &ids.bos},
-                                                                               {"tokenizer.ggml.eos_token_id", &ids.eos},
-                                                                               {"tokenizer.ggml.eot_token_id", &ids.eot},
-                                                                               {"tokenizer.ggml.unknown_token_id", &ids.unknown},
-                                                                               {"tokenizer.ggml.padding_token_id", &ids.padding}}};
+  const std::array<std::pair<const char*, std::optional<int64_t>*>, 5> keys = {
+      {{"tokenizer.ggml.bos_token_id", &ids.bos},
+       {"tokenizer.ggml.eos_token_id", &ids.eos},
+       {"tokenizer.ggml.eot_token_id", &ids.eot},
+       {"tokenizer.ggml.unknown_token_id", &ids.unknown},
+       {"tokenizer.ggml.padding_token_id", &ids.padding}}};
   for (const auto& [key, id] : keys) {
     LORRY_ASSIGN_OR_RETURN(*id, file.Int(key));
-    if (id->has_value() && (**id < 0 || **id >= count)) return Fault(file, key, fmt::format("{} is not in the vocabulary of {}", **id, count));
+    if (id->has_value() && (**id < 0 || **id >= count)) {
+      return Fault(file, key, fmt::format("{} is not in the vocabulary of {}", **id, count));
+    }
   }
   return ids;
 }
@@ -263,7 +290,9 @@ Result<std::string> GgufTokenizerJson(const GgufFile& file) {
   LORRY_ASSIGN_OR_RETURN(const GgufSpecialIds special, ReadGgufSpecialIds(file));
   const bool byte_level = kind.value_or("") == "gpt2";
   if (!byte_level && kind.value_or("") != "llama") {
-    return Fault(file, "tokenizer.ggml.model", fmt::format("\"{}\" is not supported; gpt2 and llama are", EscapeControl(kind.value_or(""))), ErrorCode::kUnsupported);
+    return Fault(file, "tokenizer.ggml.model",
+                 fmt::format("\"{}\" is not supported; gpt2 and llama are", EscapeControl(kind.value_or(""))),
+                 ErrorCode::kUnsupported);
   }
   Result<Parts> parts = byte_level ? ByteLevelParts(file, vocabulary) : SentencePieceParts(file, vocabulary, special);
   if (!parts.ok()) return std::move(parts).error();

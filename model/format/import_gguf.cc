@@ -27,16 +27,20 @@ Result<std::vector<TextFile>> TextFiles(const GgufFile& file, const std::string&
   return files;
 }
 
-Status WriteWeights(const GgufFile& file, const ModelConfig& config, const std::filesystem::path& out_dir, const ImportGgufOptions& options) {
+Status WriteWeights(const GgufFile& file, const ModelConfig& config, const std::filesystem::path& out_dir,
+                    const ImportGgufOptions& options) {
   LORRY_TRY(CheckTensors(file, config));
   std::vector<TensorHead> heads;
-  for (ExpectedTensor& tensor : ExpectedTensors(config)) heads.push_back({std::move(tensor.name), options.dtype, std::move(tensor.shape)});
+  for (ExpectedTensor& tensor : ExpectedTensors(config)) {
+    heads.push_back({std::move(tensor.name), options.dtype, std::move(tensor.shape)});
+  }
   std::vector<float> values;
-  return WriteModelWeights(out_dir, heads, options.max_shard_bytes, [&](const TensorHead& head, std::span<std::byte> bytes) -> Status {
-    values.resize(static_cast<size_t>(head.ElementCount()));
-    ReadGgufTensor(file, config, head, values);
-    return FromFloat(options.dtype, values, bytes);
-  });
+  return WriteModelWeights(out_dir, heads, options.max_shard_bytes,
+                           [&](const TensorHead& head, std::span<std::byte> bytes) -> Status {
+                             values.resize(static_cast<size_t>(head.ElementCount()));
+                             ReadGgufTensor(file, config, head, values);
+                             return FromFloat(options.dtype, values, bytes);
+                           });
 }
 
 Status WriteAll(const GgufFile& file, const std::filesystem::path& out_dir, const ImportGgufOptions& options) {
@@ -57,7 +61,8 @@ void Empty(const std::filesystem::path& dir) {
 
 Status ImportGguf(const std::filesystem::path& gguf, const std::filesystem::path& out_dir, const ImportGgufOptions& options) {
   if (options.dtype != DType::kF32 && options.dtype != DType::kBF16 && options.dtype != DType::kF16) {
-    return MakeError(ErrorCode::kUnsupported, fmt::format("weights in {} are not supported", NameOf(options.dtype)), "use float32, bfloat16 or float16");
+    return MakeError(ErrorCode::kUnsupported, fmt::format("weights in {} are not supported", NameOf(options.dtype)),
+                     "use float32, bfloat16 or float16");
   }
   LORRY_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(gguf));
   LORRY_TRY(MakeDirectories(out_dir.string()));

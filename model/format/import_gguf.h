@@ -34,8 +34,8 @@ struct GgufSpecialIds {
 Result<GgufSpecialIds> ReadGgufSpecialIds(const GgufFile& file);
 
 struct ImportGgufOptions {
-  DType dtype = DType::kF32;                       // kF32, kBF16 or kF16
-  uint64_t max_shard_bytes = 5'000'000'000;        // above it: shards and an index
+  DType dtype = DType::kF32;                 // kF32, kBF16 or kF16
+  uint64_t max_shard_bytes = 5'000'000'000;  // above it: shards and an index
 };
 
 // Writes config.json, generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja (if the file has

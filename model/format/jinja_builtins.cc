@@ -51,7 +51,8 @@ std::string InCase(std::string_view text, Case how) {
   for (size_t at = 0; at < text.size();) {
     char32_t c = NextCodePoint(text, at);
     bool upper = how == Case::kUpper || (!inside && how != Case::kLower);
-    AppendUtf8(out, static_cast<char32_t>(upper ? utf8proc_toupper(static_cast<utf8proc_int32_t>(c)) : utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    AppendUtf8(out, static_cast<char32_t>(upper ? utf8proc_toupper(static_cast<utf8proc_int32_t>(c))
+                                                : utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
     bool letter = utf8proc_toupper(static_cast<utf8proc_int32_t>(c)) != utf8proc_tolower(static_cast<utf8proc_int32_t>(c));
     inside = how == Case::kCapitalize || letter;
   }
@@ -137,7 +138,9 @@ Result<Value> TextMethod(const std::string& text, std::string_view name, const A
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     return Value::Text(Strip(text, TextAt(args, 0, "chars"), name != "rstrip", name != "lstrip"));
   }
-  if (name == "startswith" || name == "endswith") return Value::Bool(BeginsOrEnds(text, args.Get(0, "prefix"), name == "startswith"));
+  if (name == "startswith" || name == "endswith") {
+    return Value::Bool(BeginsOrEnds(text, args.Get(0, "prefix"), name == "startswith"));
+  }
   if (name == "split" || name == "rsplit") return SplitText(text, args, name == "rsplit", budget);
   if (name == "replace") return Replace(text, args, budget);
   if (name == "upper") return Value::Text(InCase(text, Case::kUpper));
@@ -157,13 +160,20 @@ Result<Value> TextMethod(const std::string& text, std::string_view name, const A
     const std::string* part = TextAt(args, 0, "sub");
     if (!part || part->empty()) return Fault(fmt::format("{} takes a text", name));
     size_t found = text.find(*part);
-    if (name == "find") return Value::Int(found == std::string::npos ? -1 : static_cast<int64_t>(CountCodePoints(text.substr(0, found))));
-    if (name == "index") return found == std::string::npos ? Result<Value>(Fault("text not found")) : Value::Int(static_cast<int64_t>(CountCodePoints(text.substr(0, found))));
+    if (name == "find") {
+      return Value::Int(found == std::string::npos ? -1 : static_cast<int64_t>(CountCodePoints(text.substr(0, found))));
+    }
+    if (name == "index") {
+      return found == std::string::npos ? Result<Value>(Fault("text not found"))
+                                        : Value::Int(static_cast<int64_t>(CountCodePoints(text.substr(0, found))));
+    }
     int64_t count = 0;
     for (; found != std::string::npos; found = text.find(*part, found + part->size())) ++count;
     return Value::Int(count);
   }
-  if (name == "join") return CallFilter("join", args.Get(0, "") ? *args.Get(0, "") : Value(), Args{{Value::Text(text)}, {}}, budget);
+  if (name == "join") {
+    return CallFilter("join", args.Get(0, "") ? *args.Get(0, "") : Value(), Args{{Value::Text(text)}, {}}, budget);
+  }
   return Fault(fmt::format("a text has no method {} here", name));
 }
 
@@ -253,7 +263,9 @@ Result<Value> Join(const Value& input, const Args& args, Budget& budget) {
       LORRY_ASSIGN_OR_RETURN(items[i], AttributePath(items[i], *attribute));
     }
     if (i > 0 && separator) out += *separator;
-    LORRY_TRY(budget.Text(out.size() + static_cast<size_t>(items[i].weight()) > Budget::kMaxText ? Budget::kMaxText + 1 : static_cast<size_t>(items[i].weight())));
+    LORRY_TRY(budget.Text(out.size() + static_cast<size_t>(items[i].weight()) > Budget::kMaxText
+                              ? Budget::kMaxText + 1
+                              : static_cast<size_t>(items[i].weight())));
     out += ToText(items[i]);
   }
   LORRY_TRY(budget.Text(out.size()));
@@ -344,9 +356,12 @@ Result<Value> JsonFilter(const Value& input, const Args& args, Budget& budget) {
   const Value* indent = args.Get(1, "indent");
   if (indent && indent->IfInt()) style.indent = static_cast<int>(std::clamp<int64_t>(*indent->IfInt(), 0, 64));
   style.ensure_ascii = FlagAt(args, 0, "ensure_ascii", false);
-  if (args.positional.size() == 1 && args.positional[0].IfInt()) style.indent = static_cast<int>(std::clamp<int64_t>(*args.positional[0].IfInt(), 0, 64));
+  if (args.positional.size() == 1 && args.positional[0].IfInt()) {
+    style.indent = static_cast<int>(std::clamp<int64_t>(*args.positional[0].IfInt(), 0, 64));
+  }
   style.sort_keys = FlagAt(args, 3, "sort_keys", false);
-  if (const Value* separators = args.Get(2, "separators"); separators && separators->IfList() && separators->IfList()->size() == 2) {
+  if (const Value* separators = args.Get(2, "separators");
+      separators && separators->IfList() && separators->IfList()->size() == 2) {
     if (separators->weight() > kLongestSeparators) return Fault("tojson with separators that are too long");
     style.item_separator = ToText((*separators->IfList())[0]);
     style.key_separator = ToText((*separators->IfList())[1]);
@@ -359,11 +374,14 @@ Result<Value> JsonFilter(const Value& input, const Args& args, Budget& budget) {
 
 Result<Value> ListFilter(std::string_view name, const Value& input, const Args& args, Budget& budget) {
   if (name == "map") return Map(input, args, budget);
-  if (name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr") return Select(name, input, args, budget);
+  if (name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr") {
+    return Select(name, input, args, budget);
+  }
   if (name == "join") return Join(input, args, budget);
   if (name == "unique") return Unique(input, args, budget);
   if (name == "sort") {
-    return Sort(input, FlagAt(args, 0, "reverse", false), TextAt(args, 2, "attribute"), FlagAt(args, 1, "case_sensitive", false), budget);
+    return Sort(input, FlagAt(args, 0, "reverse", false), TextAt(args, 2, "attribute"), FlagAt(args, 1, "case_sensitive", false),
+                budget);
   }
   if (name == "dictsort" && input.IfDict()) {
     static const std::string kKey = "0", kValue = "1";
@@ -454,7 +472,9 @@ Result<bool> CallTest(std::string_view name, const Value& v, const Arguments& ar
   if (name == "sequence") return v.IfList() || v.IfDict() || v.IfText() || v.IsUndefined();
   if (name == "iterable") return v.IfList() || v.IfDict() || v.IfText() || v.IfLoop() || v.IsUndefined();
   if (name == "callable") return v.IfFunction() != nullptr;
-  if (name == "lower" || name == "upper") return v.IfText() && InCase(*v.IfText(), name == "lower" ? Case::kLower : Case::kUpper) == *v.IfText();
+  if (name == "lower" || name == "upper") {
+    return v.IfText() && InCase(*v.IfText(), name == "lower" ? Case::kLower : Case::kUpper) == *v.IfText();
+  }
   if (name == "odd" || name == "even") {
     if (!v.IfInt()) return Fault(fmt::format("{} of {}", name, v.TypeName()));
     return (*v.IfInt() % 2 != 0) == (name == "odd");

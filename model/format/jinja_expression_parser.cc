@@ -20,10 +20,14 @@ Error ExpressionParser::Fault(std::string what, ErrorCode code) const {
 
 std::string ExpressionParser::Shown() const {
   switch (Now().kind) {
-    case TokenKind::kEnd: return "the end of the template";
-    case TokenKind::kBlockEnd: return "%}";
-    case TokenKind::kOutputEnd: return "}}";
-    default: return Now().text;
+    case TokenKind::kEnd:
+      return "the end of the template";
+    case TokenKind::kBlockEnd:
+      return "%}";
+    case TokenKind::kOutputEnd:
+      return "}}";
+    default:
+      return Now().text;
   }
 }
 
@@ -192,8 +196,10 @@ Result<ExprPtr> ExpressionParser::ParsePrimary() {
       return Constant(Value::Text(text));
     }
     case TokenKind::kInteger:
-    case TokenKind::kFloat: return ParseNumber(token);
-    default: break;
+    case TokenKind::kFloat:
+      return ParseNumber(token);
+    default:
+      break;
   }
   if (TakeOp("(")) {
     if (TakeOp(")")) return Make(ExprKind::kList);
@@ -357,7 +363,8 @@ bool ExpressionParser::BeginsTestArgument() const {
     constexpr std::array<std::string_view, 7> kNot = {"else", "or", "and", "if", "is", "in", "not"};
     return std::find(kNot.begin(), kNot.end(), Now().text) == kNot.end();
   }
-  return Now().kind == TokenKind::kString || Now().kind == TokenKind::kInteger || Now().kind == TokenKind::kFloat || IsOp("[") || IsOp("{");
+  return Now().kind == TokenKind::kString || Now().kind == TokenKind::kInteger || Now().kind == TokenKind::kFloat || IsOp("[") ||
+         IsOp("{");
 }
 
 }  // namespace lorry::jinja

@@ -1,5 +1,5 @@
-// Reads the tokens of a template, and the expressions among them; jinja_parser.cc builds the statements on it. A parser reads one list
-// of tokens once, in one thread. Errors: kData or kUnsupported, with the line.
+// Reads the tokens of a template, and the expressions among them; jinja_parser.cc builds the statements on it. A parser reads one
+// list of tokens once, in one thread. Errors: kData or kUnsupported, with the line.
 #pragma once
 
 #include <algorithm>

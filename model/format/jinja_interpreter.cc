@@ -138,26 +138,40 @@ class Interpreter {
 
   Result<Flow> ExecuteOne(const Statement& s) {
     switch (s.kind) {
-      case StatementKind::kText: LORRY_TRY(Print(s.text)); break;
-      case StatementKind::kOutput: LORRY_TRY(Output(s)); break;
-      case StatementKind::kIf: return If(s);
-      case StatementKind::kFor: return For(s);
-      case StatementKind::kSet: LORRY_TRY(Set(s)); break;
+      case StatementKind::kText:
+        LORRY_TRY(Print(s.text));
+        break;
+      case StatementKind::kOutput:
+        LORRY_TRY(Output(s));
+        break;
+      case StatementKind::kIf:
+        return If(s);
+      case StatementKind::kFor:
+        return For(s);
+      case StatementKind::kSet:
+        LORRY_TRY(Set(s));
+        break;
       case StatementKind::kSetBlock: {
         LORRY_ASSIGN_OR_RETURN(Value text, Captured(s));
         frames_.back().Set(s.names[0], std::move(text));
         break;
       }
-      case StatementKind::kMacro: DefineMacro(s); break;
-      case StatementKind::kWith: return With(s);
+      case StatementKind::kMacro:
+        DefineMacro(s);
+        break;
+      case StatementKind::kWith:
+        return With(s);
       case StatementKind::kFilter: {
         LORRY_ASSIGN_OR_RETURN(Value text, Captured(s));
         LORRY_TRY(Print(ToText(text)));
         break;
       }
-      case StatementKind::kGeneration: return Generation(s);
-      case StatementKind::kBreak: return Flow::kBreak;
-      case StatementKind::kContinue: return Flow::kContinue;
+      case StatementKind::kGeneration:
+        return Generation(s);
+      case StatementKind::kBreak:
+        return Flow::kBreak;
+      case StatementKind::kContinue:
+        return Flow::kContinue;
     }
     return Flow::kOn;
   }
@@ -296,14 +310,22 @@ class Interpreter {
 
   Result<Value> EvalOne(const Expr& e) {
     switch (e.kind) {
-      case ExprKind::kConstant: return e.constant;
-      case ExprKind::kName: return Lookup(e.text);
-      case ExprKind::kList: return EvalList(e);
-      case ExprKind::kDict: return EvalDict(e);
-      case ExprKind::kUnary: return EvalUnary(e);
-      case ExprKind::kBinary: return EvalBinary(e);
-      case ExprKind::kCompare: return EvalCompare(e);
-      case ExprKind::kCondition: return EvalCondition(e);
+      case ExprKind::kConstant:
+        return e.constant;
+      case ExprKind::kName:
+        return Lookup(e.text);
+      case ExprKind::kList:
+        return EvalList(e);
+      case ExprKind::kDict:
+        return EvalDict(e);
+      case ExprKind::kUnary:
+        return EvalUnary(e);
+      case ExprKind::kBinary:
+        return EvalBinary(e);
+      case ExprKind::kCompare:
+        return EvalCompare(e);
+      case ExprKind::kCondition:
+        return EvalCondition(e);
       case ExprKind::kAttribute: {
         LORRY_ASSIGN_OR_RETURN(Value object, Eval(*e.operands[0]));
         return MemberOf(object, e.text);
@@ -314,8 +336,10 @@ class Interpreter {
         if (object.IfText()) LORRY_TRY(budget_.Text(object.IfText()->size() * 4));
         return ItemOf(object, key);
       }
-      case ExprKind::kSlice: return EvalSlice(e);
-      case ExprKind::kCall: return EvalCall(e);
+      case ExprKind::kSlice:
+        return EvalSlice(e);
+      case ExprKind::kCall:
+        return EvalCall(e);
       case ExprKind::kFilter: {
         LORRY_ASSIGN_OR_RETURN(Value input, Eval(*e.operands[0]));
         LORRY_ASSIGN_OR_RETURN(Arguments args, EvalArguments(e));

@@ -191,7 +191,8 @@ class Lexer {
     constexpr std::array<std::string_view, 6> kLong = {"//", "**", "==", "!=", ">=", "<="};
     size_t n = std::find(kLong.begin(), kLong.end(), rest.substr(0, 2)) != kLong.end() ? 2 : 1;
     if (n == 1 && std::string_view("+-*/%~<>=.:|,()[]{}").find(c) == std::string_view::npos) {
-      return Fault(fmt::format("unexpected character {}", static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : "beyond ASCII"));
+      return Fault(
+          fmt::format("unexpected character {}", static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : "beyond ASCII"));
     }
     if (c == '(' || c == '[' || c == '{') {
       brackets += c == '(' ? ')' : c == '[' ? ']' : '}';
@@ -207,7 +208,9 @@ class Lexer {
   void Number(std::string_view rest) {
     size_t n = 0;
     bool is_float = false;
-    auto digits = [&] { while (n < rest.size() && (IsDigit(rest[n]) || rest[n] == '_')) ++n; };
+    auto digits = [&] {
+      while (n < rest.size() && (IsDigit(rest[n]) || rest[n] == '_')) ++n;
+    };
     digits();
     if (n + 1 < rest.size() && rest[n] == '.' && IsDigit(rest[n + 1])) {
       is_float = true;
@@ -258,7 +261,9 @@ class Lexer {
     } else if (c == 'x' || c == 'u' || c == 'U') {
       size_t n = c == 'x' ? 2 : c == 'u' ? 4 : 8;
       std::string hex = s_.substr(std::min(i + 1, s_.size()), n);
-      if (hex.size() != n || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) return Fault("a broken escape in a text");
+      if (hex.size() != n || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
+        return Fault("a broken escape in a text");
+      }
       unsigned long code = std::stoul(hex, nullptr, 16);
       if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return Fault("an escape that is no character");
       AppendUtf8(text, static_cast<char32_t>(code));

@@ -10,13 +10,13 @@
 namespace lorry::jinja {
 
 enum class TokenKind {
-  kText,           // between the tags
-  kOutputBegin,    // {{
-  kOutputEnd,      // }}
-  kBlockBegin,     // {%
-  kBlockEnd,       // %}
+  kText,         // between the tags
+  kOutputBegin,  // {{
+  kOutputEnd,    // }}
+  kBlockBegin,   // {%
+  kBlockEnd,     // %}
   kName,
-  kString,         // text is what the literal stands for
+  kString,  // text is what the literal stands for
   kInteger,
   kFloat,
   kOperator,

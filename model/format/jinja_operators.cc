@@ -14,7 +14,8 @@ namespace {
 Error Fault(std::string what) { return MakeError(ErrorCode::kData, std::move(what)); }
 
 Error UndefinedFault(const Value& value) {
-  return Fault(fmt::format("{} is undefined", value.If<Undefined>()->name.empty() ? "a value" : "'" + value.If<Undefined>()->name + "'"));
+  return Fault(
+      fmt::format("{} is undefined", value.If<Undefined>()->name.empty() ? "a value" : "'" + value.If<Undefined>()->name + "'"));
 }
 
 std::vector<std::string_view> Characters(std::string_view text) {
@@ -56,7 +57,9 @@ Result<Value> IntArithmetic(std::string_view op, int64_t a, int64_t b) {
 Result<Value> Repeat(const Value& value, int64_t times, Budget& budget) {
   times = std::max<int64_t>(times, 0);
   if (auto* text = value.IfText()) {
-    if (!text->empty() && times > static_cast<int64_t>(Budget::kMaxText / text->size())) return budget.Text(Budget::kMaxText + 1).error();
+    if (!text->empty() && times > static_cast<int64_t>(Budget::kMaxText / text->size())) {
+      return budget.Text(Budget::kMaxText + 1).error();
+    }
     LORRY_TRY(budget.Text(text->size() * times));
     std::string out;
     for (int64_t i = 0; i < times; ++i) out += *text;
@@ -153,8 +156,11 @@ Result<Value> SliceOf(const Value& object, const Value* begin, const Value* end,
   std::string out_text;
   List out_list;
   for (int64_t i = from; by > 0 ? i < to : i > to; i += by) {
-    if (text) out_text += characters[i];
-    else out_list.push_back((*list)[i]);
+    if (text) {
+      out_text += characters[i];
+    } else {
+      out_list.push_back((*list)[i]);
+    }
   }
   return text ? Value::Text(out_text) : Value::OfList(std::move(out_list));
 }
@@ -191,13 +197,21 @@ Result<Value> Arithmetic(std::string_view op, const Value& a, const Value& b, Bu
   auto whole = [](const Value& v) { return v.IfInt() ? *v.IfInt() : int64_t{v.Truthy()}; };
   if (op != "/" && !a.If<double>() && !b.If<double>()) return IntArithmetic(op, whole(a), whole(b));
   double x = a.AsDouble(), y = b.AsDouble(), out = 0;
-  if (op == "-") out = x - y;
-  else if (op == "*") out = x * y;
-  else if (op == "**") out = std::pow(x, y);
-  else if (y == 0) return Fault("division by zero");
-  else if (op == "/") out = x / y;
-  else if (op == "//") out = std::floor(x / y);
-  else out = x - y * std::floor(x / y);
+  if (op == "-") {
+    out = x - y;
+  } else if (op == "*") {
+    out = x * y;
+  } else if (op == "**") {
+    out = std::pow(x, y);
+  } else if (y == 0) {
+    return Fault("division by zero");
+  } else if (op == "/") {
+    out = x / y;
+  } else if (op == "//") {
+    out = std::floor(x / y);
+  } else {
+    out = x - y * std::floor(x / y);
+  }
   return Value(Value::State(out));
 }
 

@@ -68,19 +68,27 @@ class Parser : ExpressionParser {
     Statement s;
     s.line = Now().line;
     LORRY_ASSIGN_OR_RETURN(std::string word, ExpectName());
-    if (word == "if") LORRY_TRY(ParseIf(s));
-    else if (word == "for") LORRY_TRY(ParseFor(s));
-    else if (word == "set") LORRY_TRY(ParseSet(s));
-    else if (word == "macro") LORRY_TRY(ParseMacro(s));
-    else if (word == "with") LORRY_TRY(ParseWith(s));
-    else if (word == "filter") LORRY_TRY(ParseFilterBlock(s));
-    else if (word == "generation") LORRY_TRY(ParseGeneration(s));
-    else if (word == "break" || word == "continue") {
+    if (word == "if") {
+      LORRY_TRY(ParseIf(s));
+    } else if (word == "for") {
+      LORRY_TRY(ParseFor(s));
+    } else if (word == "set") {
+      LORRY_TRY(ParseSet(s));
+    } else if (word == "macro") {
+      LORRY_TRY(ParseMacro(s));
+    } else if (word == "with") {
+      LORRY_TRY(ParseWith(s));
+    } else if (word == "filter") {
+      LORRY_TRY(ParseFilterBlock(s));
+    } else if (word == "generation") {
+      LORRY_TRY(ParseGeneration(s));
+    } else if (word == "break" || word == "continue") {
       if (loops_ == 0) return Fault(fmt::format("{{% {} %}} outside of a for", word));
       s.kind = word == "break" ? StatementKind::kBreak : StatementKind::kContinue;
       LORRY_TRY(ExpectBlockEnd());
     } else {
-      constexpr std::array<std::string_view, 9> kRefused = {"include", "import", "from", "extends", "block", "call", "do", "autoescape", "trans"};
+      constexpr std::array<std::string_view, 9> kRefused = {"include", "import", "from",       "extends", "block",
+                                                            "call",    "do",     "autoescape", "trans"};
       bool known = std::find(kRefused.begin(), kRefused.end(), word) != kRefused.end();
       return known ? Fault(fmt::format("{{% {} %}} is not in this version", word), ErrorCode::kUnsupported)
                    : Fault(fmt::format("unknown tag {{% {} %}}", word));

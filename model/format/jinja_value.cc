@@ -85,8 +85,8 @@ bool Value::Truthy() const {
 }
 
 const char* Value::TypeName() const {
-  constexpr const char* kNames[] = {"undefined", "none", "boolean", "whole number", "number", "text",
-                                    "list", "object", "namespace", "loop", "function"};
+  constexpr const char* kNames[] = {"undefined", "none",   "boolean",   "whole number", "number",  "text",
+                                    "list",      "object", "namespace", "loop",         "function"};
   return kNames[state_.index()];
 }
 
@@ -97,7 +97,9 @@ bool Equal(const Value& a, const Value& b) {
   }
   if (a.IfText() && b.IfText()) return *a.IfText() == *b.IfText();
   if (a.IsNone() || a.IsUndefined()) return a.IsNone() == b.IsNone() && a.IsUndefined() == b.IsUndefined();
-  if (const List *x = a.IfList(), *y = b.IfList(); x && y) return x == y || std::equal(x->begin(), x->end(), y->begin(), y->end(), Equal);
+  if (const List *x = a.IfList(), *y = b.IfList(); x && y) {
+    return x == y || std::equal(x->begin(), x->end(), y->begin(), y->end(), Equal);
+  }
   if (const Dict *x = a.IfDict(), *y = b.IfDict(); x && y) {
     if (x == y) return true;
     return x->items.size() == y->items.size() && std::all_of(x->items.begin(), x->items.end(), [&](const auto& item) {
@@ -140,11 +142,17 @@ std::string Quoted(std::string_view text) {
     size_t begin = at;
     char32_t c = NextCodePoint(text, at);
     if (c == '\\' || c == static_cast<unsigned char>(quote)) out += '\\';
-    if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (c < 0x20 || c == 0x7F) out += fmt::format("\\x{:02x}", uint32_t{c});
-    else out += text.substr(begin, at - begin);
+    if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (c < 0x20 || c == 0x7F) {
+      out += fmt::format("\\x{:02x}", uint32_t{c});
+    } else {
+      out += text.substr(begin, at - begin);
+    }
   }
   return out + quote;
 }
@@ -250,14 +258,19 @@ class JsonWriter {
 
 Value Convert(const nlohmann::ordered_json& json) {
   switch (json.type()) {
-    case nlohmann::ordered_json::value_t::string: return Value::Text(json.get_ref<const std::string&>());
-    case nlohmann::ordered_json::value_t::boolean: return Value::Bool(json.get<bool>());
-    case nlohmann::ordered_json::value_t::number_integer: return Value::Int(json.get<int64_t>());
+    case nlohmann::ordered_json::value_t::string:
+      return Value::Text(json.get_ref<const std::string&>());
+    case nlohmann::ordered_json::value_t::boolean:
+      return Value::Bool(json.get<bool>());
+    case nlohmann::ordered_json::value_t::number_integer:
+      return Value::Int(json.get<int64_t>());
     case nlohmann::ordered_json::value_t::number_unsigned: {
       uint64_t number = json.get<uint64_t>();
-      return number <= uint64_t{INT64_MAX} ? Value::Int(static_cast<int64_t>(number)) : Value(Value::State(static_cast<double>(number)));
+      return number <= uint64_t{INT64_MAX} ? Value::Int(static_cast<int64_t>(number))
+                                           : Value(Value::State(static_cast<double>(number)));
     }
-    case nlohmann::ordered_json::value_t::number_float: return Value(Value::State(json.get<double>()));
+    case nlohmann::ordered_json::value_t::number_float:
+      return Value(Value::State(json.get<double>()));
     case nlohmann::ordered_json::value_t::array: {
       List list;
       for (const auto& item : json) list.push_back(Convert(item));
@@ -268,7 +281,8 @@ Value Convert(const nlohmann::ordered_json& json) {
       for (const auto& [key, item] : json.items()) dict.items.emplace_back(key, Convert(item));
       return Value::OfDict(std::move(dict));
     }
-    default: return Value::NoneValue();
+    default:
+      return Value::NoneValue();
   }
 }
 
@@ -288,7 +302,8 @@ Result<Value> FromJson(std::string_view text) {
 bool IsPythonSpace(char32_t c) { return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
 
 size_t CountCodePoints(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string_view Strip(std::string_view text, const std::string* chars, bool left, bool right) {

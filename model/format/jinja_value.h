@@ -57,9 +57,9 @@ class Value {
  public:
   static constexpr int64_t kMostWeight = int64_t{1} << 62;
 
-  using State = std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<const List>,
-                             std::shared_ptr<const Dict>, std::shared_ptr<Namespace>, std::shared_ptr<const Loop>,
-                             std::shared_ptr<const Function>>;
+  using State =
+      std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<const List>, std::shared_ptr<const Dict>,
+                   std::shared_ptr<Namespace>, std::shared_ptr<const Loop>, std::shared_ptr<const Function>>;
   Value() = default;  // undefined
   template <class T>
     requires(!std::is_same_v<std::decay_t<T>, Value> && std::is_constructible_v<State, T>)
@@ -73,15 +73,32 @@ class Value {
   static Value NoneValue() { return Value(State(None{})); }
 
   template <class T>
-  const T* If() const { return std::get_if<T>(&state_); }
+  const T* If() const {
+    return std::get_if<T>(&state_);
+  }
   bool IsUndefined() const { return If<Undefined>() != nullptr; }
   bool IsNone() const { return If<None>() != nullptr; }
   const std::string* IfText() const { return If<std::string>(); }
-  const List* IfList() const { auto* p = If<std::shared_ptr<const List>>(); return p ? p->get() : nullptr; }
-  const Dict* IfDict() const { auto* p = If<std::shared_ptr<const Dict>>(); return p ? p->get() : nullptr; }
-  Namespace* IfNamespace() const { auto* p = If<std::shared_ptr<Namespace>>(); return p ? p->get() : nullptr; }
-  const Loop* IfLoop() const { auto* p = If<std::shared_ptr<const Loop>>(); return p ? p->get() : nullptr; }
-  const Function* IfFunction() const { auto* p = If<std::shared_ptr<const Function>>(); return p ? p->get() : nullptr; }
+  const List* IfList() const {
+    auto* p = If<std::shared_ptr<const List>>();
+    return p ? p->get() : nullptr;
+  }
+  const Dict* IfDict() const {
+    auto* p = If<std::shared_ptr<const Dict>>();
+    return p ? p->get() : nullptr;
+  }
+  Namespace* IfNamespace() const {
+    auto* p = If<std::shared_ptr<Namespace>>();
+    return p ? p->get() : nullptr;
+  }
+  const Loop* IfLoop() const {
+    auto* p = If<std::shared_ptr<const Loop>>();
+    return p ? p->get() : nullptr;
+  }
+  const Function* IfFunction() const {
+    auto* p = If<std::shared_ptr<const Function>>();
+    return p ? p->get() : nullptr;
+  }
   // A whole number; true and false are 1 and 0, as in Python.
   const int64_t* IfInt() const { return If<int64_t>(); }
   bool IsNumber() const { return If<int64_t>() || If<double>() || If<bool>(); }

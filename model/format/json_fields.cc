@@ -22,8 +22,9 @@ Error JsonFields::Fault(const std::string& key, std::string message, ErrorCode c
 Result<std::optional<int64_t>> JsonFields::Int(const std::string& key, int64_t min, int64_t max) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return std::optional<int64_t>();
-  const bool fits = value->is_number_integer() &&
-                    (!value->is_number_unsigned() || value->get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  const bool fits =
+      value->is_number_integer() &&
+      (!value->is_number_unsigned() || value->get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
   if (!fits) return Fault(key, "is not a whole number");
   const int64_t number = value->get<int64_t>();
   if (number < min || number > max) return Fault(key, fmt::format("{} is outside {}..{}", number, min, max));

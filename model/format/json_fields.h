@@ -26,7 +26,7 @@ class JsonFields {
   Result<std::optional<double>> Number(const std::string& key) const;  // finite
   Result<std::optional<bool>> Bool(const std::string& key) const;
   Result<std::optional<std::string>> Text(const std::string& key) const;
-  Result<std::vector<double>> Numbers(const std::string& key) const;    // empty where absent
+  Result<std::vector<double>> Numbers(const std::string& key) const;     // empty where absent
   Result<std::vector<std::string>> Texts(const std::string& key) const;  // empty where absent
 
   Result<int64_t> RequiredInt(const std::string& key, int64_t min, int64_t max) const;

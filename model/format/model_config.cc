@@ -34,7 +34,7 @@ constexpr std::array<Family, 4> kFamilies = {{
 
 // Keys that change the arithmetic in ways that no family above has.
 constexpr std::array<const char*, 6> kForeignKeys = {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping",
-                                                     "logit_scale", "num_local_experts", "num_experts"};
+                                                     "logit_scale",         "num_local_experts",      "num_experts"};
 
 Result<const Family*> FamilyOf(const JsonFields& fields) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.Text("model_type"));
@@ -42,7 +42,8 @@ Result<const Family*> FamilyOf(const JsonFields& fields) {
   for (const Family& family : kFamilies) {
     if (family.model_type == *type) return &family;
   }
-  return fields.Fault("model_type", fmt::format("\"{}\" is not supported; llama, mistral, qwen2 and qwen3 are", EscapeControl(*type)),
+  return fields.Fault("model_type",
+                      fmt::format("\"{}\" is not supported; llama, mistral, qwen2 and qwen3 are", EscapeControl(*type)),
                       ErrorCode::kUnsupported);
 }
 
@@ -113,10 +114,14 @@ Result<RopeConfig> ReadRope(const JsonFields& fields, const std::string& file, i
     LORRY_ASSIGN_OR_RETURN(const std::optional<double> inner_theta, inner.Number("rope_theta"));
     Take(inner_theta, &rope.theta);
     LORRY_ASSIGN_OR_RETURN(const std::optional<double> partial, inner.Number("partial_rotary_factor"));
-    if (partial.value_or(1.0) != 1.0) return inner.Fault("partial_rotary_factor", "other than 1 is not supported", ErrorCode::kUnsupported);
+    if (partial.value_or(1.0) != 1.0) {
+      return inner.Fault("partial_rotary_factor", "other than 1 is not supported", ErrorCode::kUnsupported);
+    }
   }
   LORRY_ASSIGN_OR_RETURN(const std::optional<double> partial, fields.Number("partial_rotary_factor"));
-  if (partial.value_or(1.0) != 1.0) return fields.Fault("partial_rotary_factor", "other than 1 is not supported", ErrorCode::kUnsupported);
+  if (partial.value_or(1.0) != 1.0) {
+    return fields.Fault("partial_rotary_factor", "other than 1 is not supported", ErrorCode::kUnsupported);
+  }
   if (!(rope.theta > 0)) return fields.Fault("rope_theta", "must be above 0");
   return rope;
 }
@@ -131,10 +136,15 @@ Result<std::vector<int64_t>> ReadWindows(const JsonFields& fields, const Family&
   LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> types, fields.Texts("layer_types"));
   if (family.model_type == "llama") return windows;
   if (!types.empty()) {
-    if (types.size() != windows.size()) return fields.Fault("layer_types", fmt::format("has {} entries for {} layers", types.size(), layers));
+    if (types.size() != windows.size()) {
+      return fields.Fault("layer_types", fmt::format("has {} entries for {} layers", types.size(), layers));
+    }
     for (size_t i = 0; i < types.size(); ++i) {
       if (types[i] == "full_attention") continue;
-      if (types[i] != "sliding_attention") return fields.Fault("layer_types", fmt::format("\"{}\" is not supported", EscapeControl(types[i])), ErrorCode::kUnsupported);
+      if (types[i] != "sliding_attention") {
+        return fields.Fault("layer_types", fmt::format("\"{}\" is not supported", EscapeControl(types[i])),
+                            ErrorCode::kUnsupported);
+      }
       if (!stated) return fields.Fault("sliding_window", "is missing");
       windows[i] = *stated;
     }
@@ -155,7 +165,9 @@ Result<std::vector<int32_t>> ReadTokenIds(const JsonFields& fields, const std::s
   if (value == nullptr) return ids;
   const nlohmann::json list = value->is_array() ? *value : nlohmann::json::array({*value});
   for (const nlohmann::json& item : list) {
-    if (!item.is_number_integer() || item.get<int64_t>() < 0 || item.get<int64_t>() > kMaxSize) return fields.Fault(key, "is not a token id or a list of them");
+    if (!item.is_number_integer() || item.get<int64_t>() < 0 || item.get<int64_t>() > kMaxSize) {
+      return fields.Fault(key, "is not a token id or a list of them");
+    }
     ids.push_back(static_cast<int32_t>(item.get<int64_t>()));
   }
   return ids;
@@ -177,13 +189,16 @@ Status ReadSizes(const JsonFields& fields, const Family& family, ModelConfig* co
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> kv_heads, fields.Int("num_key_value_heads", 1, 1 << 20));
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> head_dim, fields.Int("head_dim", 2, 1 << 16));
   config->kv_heads = kv_heads.value_or(config->heads);
-  if (config->heads % config->kv_heads != 0) return fields.Fault("num_key_value_heads", fmt::format("{} does not divide the {} heads", config->kv_heads, config->heads));
+  if (config->heads % config->kv_heads != 0) {
+    return fields.Fault("num_key_value_heads", fmt::format("{} does not divide the {} heads", config->kv_heads, config->heads));
+  }
   if (head_dim) {
     config->head_dim = *head_dim;
   } else if (family.default_head_dim > 0) {
     config->head_dim = family.default_head_dim;
   } else if (config->hidden_size % config->heads != 0) {
-    return fields.Fault("num_attention_heads", fmt::format("{} does not divide hidden_size {}", config->heads, config->hidden_size));
+    return fields.Fault("num_attention_heads",
+                        fmt::format("{} does not divide hidden_size {}", config->heads, config->hidden_size));
   } else {
     config->head_dim = config->hidden_size / config->heads;
   }
@@ -199,7 +214,10 @@ Status ReadSwitches(const JsonFields& fields, const Family& family, ModelConfig*
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> mlp_bias, fields.Bool("mlp_bias"));
   Take(eps, &config->rms_norm_eps);
   if (!(config->rms_norm_eps > 0)) return fields.Fault("rms_norm_eps", "must be above 0");
-  if (act && *act != "silu" && *act != "swish") return fields.Fault("hidden_act", fmt::format("\"{}\" is not supported; silu is", EscapeControl(*act)), ErrorCode::kUnsupported);
+  if (act && *act != "silu" && *act != "swish") {
+    return fields.Fault("hidden_act", fmt::format("\"{}\" is not supported; silu is", EscapeControl(*act)),
+                        ErrorCode::kUnsupported);
+  }
   config->tied_embeddings = tied.value_or(false);
   const bool biases = attention_bias.value_or(false) && family.model_type != "mistral";
   config->qkv_bias = family.model_type == "qwen2" || biases;

@@ -25,39 +25,39 @@ enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLongRope, kLlama3 };
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;                       // linear, dynamic, yarn, longrope, llama3
-  double low_freq_factor = 1.0;              // llama3
-  double high_freq_factor = 4.0;             // llama3
+  double factor = 1.0;                           // linear, dynamic, yarn, longrope, llama3
+  double low_freq_factor = 1.0;                  // llama3
+  double high_freq_factor = 4.0;                 // llama3
   int64_t original_max_position_embeddings = 0;  // dynamic, yarn, longrope, llama3: the length before stretching
   std::optional<double> attention_factor;    // yarn, longrope: cos and sin are multiplied by it; absent: by the type's formula
   double beta_fast = 32.0, beta_slow = 1.0;  // yarn
-  std::optional<double> mscale, mscale_all_dim;  // yarn
-  bool truncate = true;                      // yarn
+  std::optional<double> mscale, mscale_all_dim;   // yarn
+  bool truncate = true;                           // yarn
   std::vector<double> long_factor, short_factor;  // longrope, one per pair of dimensions
 };
 
 struct ModelConfig {
-  std::string model_type;      // "llama", "mistral", "qwen2", "qwen3"
-  std::string architecture;    // "LlamaForCausalLM", ...
-  int64_t vocab_size = 0;      // rows of the embedding; may exceed the tokenizer's
+  std::string model_type;    // "llama", "mistral", "qwen2", "qwen3"
+  std::string architecture;  // "LlamaForCausalLM", ...
+  int64_t vocab_size = 0;    // rows of the embedding; may exceed the tokenizer's
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
   int64_t layers = 0;
-  int64_t heads = 0;           // query heads
+  int64_t heads = 0;  // query heads
   int64_t kv_heads = 0;
-  int64_t head_dim = 0;        // may differ from hidden_size / heads
-  int64_t max_positions = 0;   // max_position_embeddings
+  int64_t head_dim = 0;       // may differ from hidden_size / heads
+  int64_t max_positions = 0;  // max_position_embeddings
   double rms_norm_eps = 1e-6;
   std::string hidden_act = "silu";
   RopeConfig rope;
   bool tied_embeddings = false;  // the head is the embedding; lm_head.weight is absent from the files
-  bool qkv_bias = false;       // q_proj, k_proj, v_proj
-  bool o_bias = false;         // o_proj
+  bool qkv_bias = false;         // q_proj, k_proj, v_proj
+  bool o_bias = false;           // o_proj
   bool mlp_bias = false;
-  bool qk_norm = false;        // RMSNorm over head_dim on q and k, before RoPE
+  bool qk_norm = false;  // RMSNorm over head_dim on q and k, before RoPE
   // One per layer: how many positions back a token sees, itself included; 0 = all.
   std::vector<int64_t> window;
-  DType dtype = DType::kF32;   // of the stored weights
+  DType dtype = DType::kF32;  // of the stored weights
   std::optional<int32_t> bos_id, pad_id;
   std::vector<int32_t> eos_ids;  // config.json has one or a list
 

@@ -73,11 +73,14 @@ Status ModelDirectory::OpenWeights() {
   } else if (FileExists(index_file.string())) {
     LORRY_TRY(OpenSharded(index_file));
   } else {
-    return MakeError(ErrorCode::kNotFound, fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there", path_.string()));
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there", path_.string()));
   }
   for (const SafetensorsFile& shard : shards_) {
     for (const TensorView& tensor : shard.tensors()) {
-      if (!tensors_.emplace(tensor.name, &tensor).second) return Fault(path_, fmt::format("tensor \"{}\" stands in two shards", EscapeControl(tensor.name)));
+      if (!tensors_.emplace(tensor.name, &tensor).second) {
+        return Fault(path_, fmt::format("tensor \"{}\" stands in two shards", EscapeControl(tensor.name)));
+      }
     }
   }
   return OkStatus();
@@ -85,7 +88,9 @@ Status ModelDirectory::OpenWeights() {
 
 Status ModelDirectory::OpenSharded(const std::filesystem::path& index_file) {
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json index, ReadJsonFile(index_file));
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) return Fault(index_file, "has no weight_map");
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    return Fault(index_file, "has no weight_map");
+  }
   std::set<std::string> names;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
     if (!shard.is_string() || !IsPlainName(shard.get<std::string>())) {
@@ -101,7 +106,8 @@ Status ModelDirectory::OpenSharded(const std::filesystem::path& index_file) {
   }
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
     if (shards_[shard_of.at(shard.get<std::string>())].Find(tensor) == nullptr) {
-      return Fault(index_file, fmt::format("\"{}\" is not in {}", EscapeControl(tensor), EscapeControl(shard.get<std::string>())));
+      return Fault(index_file,
+                   fmt::format("\"{}\" is not in {}", EscapeControl(tensor), EscapeControl(shard.get<std::string>())));
     }
   }
   return OkStatus();
@@ -111,11 +117,12 @@ Status ModelDirectory::CheckTensors() const {
   for (const ExpectedTensor& expected : ExpectedTensors(config_)) {
     LORRY_ASSIGN_OR_RETURN(const TensorView found, Get(expected.name));
     if (found.shape != expected.shape) {
-      return Fault(path_, fmt::format("tensor \"{}\" has shape [{}]; config.json asks for [{}]", expected.name, fmt::join(found.shape, ", "),
-                                      fmt::join(expected.shape, ", ")));
+      return Fault(path_, fmt::format("tensor \"{}\" has shape [{}]; config.json asks for [{}]", expected.name,
+                                      fmt::join(found.shape, ", "), fmt::join(expected.shape, ", ")));
     }
     if (found.dtype != DType::kF32 && found.dtype != DType::kF16 && found.dtype != DType::kBF16) {
-      Error error = Fault(path_, fmt::format("tensor \"{}\" is of {}; F32, F16 and BF16 are supported", expected.name, NameOf(found.dtype)));
+      Error error = Fault(
+          path_, fmt::format("tensor \"{}\" is of {}; F32, F16 and BF16 are supported", expected.name, NameOf(found.dtype)));
       error.code = ErrorCode::kUnsupported;
       return error;
     }

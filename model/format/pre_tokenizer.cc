@@ -40,7 +40,9 @@ Status PreTokenizer::Read(const nlohmann::json& json, int depth) {
   const std::string type = TextOf(json, "type");
   if (type == "Sequence") {
     auto list = json.find("pretokenizers");
-    if (list == json.end() || !list->is_array()) return MakeError(ErrorCode::kData, "pre_tokenizer.pretokenizers: a list is expected");
+    if (list == json.end() || !list->is_array()) {
+      return MakeError(ErrorCode::kData, "pre_tokenizer.pretokenizers: a list is expected");
+    }
     for (const auto& step : *list) LORRY_TRY(Read(step, depth + 1));
     return OkStatus();
   }
@@ -66,12 +68,19 @@ Status PreTokenizer::ReadSplit(const nlohmann::json& json) {
   Step step;
   LORRY_ASSIGN_OR_RETURN(step.pattern, ReadTextPattern(json.value("pattern", nlohmann::json()), "pre_tokenizer.pattern"));
   const std::string behavior = TextOf(json, "behavior");
-  if (behavior == "Removed") step.behavior = Behavior::kRemoved;
-  else if (behavior == "Isolated") step.behavior = Behavior::kIsolated;
-  else if (behavior == "MergedWithPrevious") step.behavior = Behavior::kMergedWithPrevious;
-  else if (behavior == "MergedWithNext") step.behavior = Behavior::kMergedWithNext;
-  else if (behavior == "Contiguous") step.behavior = Behavior::kContiguous;
-  else return MakeError(ErrorCode::kData, fmt::format("pre_tokenizer.behavior: {} is not known", nlohmann::json(behavior).dump()));
+  if (behavior == "Removed") {
+    step.behavior = Behavior::kRemoved;
+  } else if (behavior == "Isolated") {
+    step.behavior = Behavior::kIsolated;
+  } else if (behavior == "MergedWithPrevious") {
+    step.behavior = Behavior::kMergedWithPrevious;
+  } else if (behavior == "MergedWithNext") {
+    step.behavior = Behavior::kMergedWithNext;
+  } else if (behavior == "Contiguous") {
+    step.behavior = Behavior::kContiguous;
+  } else {
+    return MakeError(ErrorCode::kData, fmt::format("pre_tokenizer.behavior: {} is not known", nlohmann::json(behavior).dump()));
+  }
   step.invert = FlagOr(json, "invert", false);
   steps_.push_back(std::move(step));
   return OkStatus();
@@ -95,9 +104,13 @@ Status PreTokenizer::ReadMetaspace(const nlohmann::json& json) {
   if (step.replacement.empty()) return MakeError(ErrorCode::kData, "pre_tokenizer.replacement: a character is expected");
   std::string scheme = TextOf(json, "prepend_scheme");
   if (scheme.empty()) scheme = FlagOr(json, "add_prefix_space", true) ? "always" : "never";
-  if (scheme == "always") step.prepend = Prepend::kAlways;
-  else if (scheme == "first") step.prepend = Prepend::kFirst;
-  else if (scheme != "never") return MakeError(ErrorCode::kData, "pre_tokenizer.prepend_scheme: always, first or never is expected");
+  if (scheme == "always") {
+    step.prepend = Prepend::kAlways;
+  } else if (scheme == "first") {
+    step.prepend = Prepend::kFirst;
+  } else if (scheme != "never") {
+    return MakeError(ErrorCode::kData, "pre_tokenizer.prepend_scheme: always, first or never is expected");
+  }
   step.split = FlagOr(json, "split", true);
   step.pattern.literal = step.replacement;
   step.behavior = Behavior::kMergedWithNext;
@@ -131,7 +144,11 @@ Status PreTokenizer::Metaspace(const Step& step, std::string_view word, bool fir
                                std::vector<std::string_view>& out) const {
   std::string replaced;
   for (char c : word) {
-    if (c == ' ') replaced += step.replacement; else replaced += c;
+    if (c == ' ') {
+      replaced += step.replacement;
+    } else {
+      replaced += c;
+    }
   }
   bool prepend = step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && first);
   if (prepend && replaced.compare(0, step.replacement.size(), step.replacement) != 0) replaced = step.replacement + replaced;
@@ -180,26 +197,36 @@ void PreTokenizer::Join(Behavior behavior, const std::vector<Stretch>& stretches
       for (const Stretch& s : stretches) out.push_back(s.text);
       return;
     case Behavior::kRemoved:
-      for (const Stretch& s : stretches) if (!s.match) out.push_back(s.text);
+      for (const Stretch& s : stretches)
+        if (!s.match) out.push_back(s.text);
       return;
     case Behavior::kContiguous:
       for (const Stretch& s : stretches) {
-        if (out.size() > begin && s.match == previous) out.back() = Joined(out.back(), s.text);
-        else out.push_back(s.text);
+        if (out.size() > begin && s.match == previous) {
+          out.back() = Joined(out.back(), s.text);
+        } else {
+          out.push_back(s.text);
+        }
         previous = s.match;
       }
       return;
     case Behavior::kMergedWithPrevious:
       for (const Stretch& s : stretches) {
-        if (s.match && !previous && out.size() > begin) out.back() = Joined(out.back(), s.text);
-        else out.push_back(s.text);
+        if (s.match && !previous && out.size() > begin) {
+          out.back() = Joined(out.back(), s.text);
+        } else {
+          out.push_back(s.text);
+        }
         previous = s.match;
       }
       return;
     case Behavior::kMergedWithNext:
       for (auto s = stretches.rbegin(); s != stretches.rend(); ++s) {
-        if (s->match && !previous && out.size() > begin) out.back() = Joined(s->text, out.back());
-        else out.push_back(s->text);
+        if (s->match && !previous && out.size() > begin) {
+          out.back() = Joined(s->text, out.back());
+        } else {
+          out.push_back(s->text);
+        }
         previous = s->match;
       }
       std::reverse(out.begin() + begin, out.end());

@@ -28,8 +28,11 @@ bool ReadLine(std::istream& in, std::string& line, bool& too_long) {
   int c = buffer->sbumpc();
   if (c == EOF) return false;
   for (; c != EOF && c != '\n'; c = buffer->sbumpc()) {
-    if (line.size() < kMaxLine) line += static_cast<char>(c);
-    else too_long = true;
+    if (line.size() < kMaxLine) {
+      line += static_cast<char>(c);
+    } else {
+      too_long = true;
+    }
   }
   return true;
 }
@@ -111,13 +114,16 @@ Result<ChatMessage> ReadMessage(const ordered_json& json, const std::string& key
       has_content = true;
     } else {
       has_content = has_content || (name == "content" && value.is_array());
-      if (name == "content" && !value.is_array() && !value.is_null()) return RowError(file, line, key + ".content", "text is expected");
+      if (name == "content" && !value.is_array() && !value.is_null()) {
+        return RowError(file, line, key + ".content", "text is expected");
+      }
       other[name] = value;
     }
   }
   constexpr std::array<std::string_view, 5> kRoles = {"system", "developer", "user", "assistant", "tool"};
   if (std::find(kRoles.begin(), kRoles.end(), out.role) == kRoles.end()) {
-    return RowError(file, line, key + ".role", out.role.empty() ? "is missing" : fmt::format("\"{}\" is not a role", EscapeControl(out.role)),
+    return RowError(file, line, key + ".role",
+                    out.role.empty() ? "is missing" : fmt::format("\"{}\" is not a role", EscapeControl(out.role)),
                     "roles are system, user, assistant and tool");
   }
   if (!has_content && !other.contains("tool_calls")) return RowError(file, line, key + ".content", "is missing");
@@ -163,9 +169,12 @@ Status ReadConversation(const ordered_json& json, TrainRow& row, const std::stri
   const ChatMessage& last = row.messages.back();
   const std::string key = fmt::format("messages[{}]", row.messages.size() - 1);
   if (last.role != "assistant") {
-    return RowError(file, row.line, key + ".role", "the last turn is not the assistant's", "a training row ends with the answer to learn");
+    return RowError(file, row.line, key + ".role", "the last turn is not the assistant's",
+                    "a training row ends with the answer to learn");
   }
-  if (last.content.empty() && last.other_fields.empty()) return RowError(file, row.line, key + ".content", "the completion is empty");
+  if (last.content.empty() && last.other_fields.empty()) {
+    return RowError(file, row.line, key + ".content", "the completion is empty");
+  }
   if (auto tools = json.find("tools"); tools != json.end() && !tools->is_null()) {
     if (!tools->is_array()) return RowError(file, row.line, "tools", "a list is expected");
     row.tools = tools->dump();
@@ -186,9 +195,11 @@ Result<TrainRow> ParseTrainRow(std::string_view text, const std::string& file, i
   LORRY_ASSIGN_OR_RETURN(ordered_json json, ParseRowJson(text, file, line));
   TrainRow row;
   row.line = line;
-  const bool messages = json.contains("messages"), pair = json.contains("prompt") || json.contains("completion"), plain = json.contains("text");
+  const bool messages = json.contains("messages"), pair = json.contains("prompt") || json.contains("completion"),
+             plain = json.contains("text");
   if (messages + pair + plain != 1) {
-    return RowError(file, line, "", messages + pair + plain == 0 ? "the row has no data that is known" : "the row has two forms at once",
+    return RowError(file, line, "",
+                    messages + pair + plain == 0 ? "the row has no data that is known" : "the row has two forms at once",
                     "a row has messages, or prompt and completion, or text");
   }
   if (messages) {
@@ -222,7 +233,8 @@ Result<std::optional<TrainRow>> RowReader::Next() {
   if (form_ && *form_ != row.form) {
     constexpr const char* kNames[] = {"messages", "prompt and completion", "text"};
     return RowError(lines_.name(), line->number, "",
-                    fmt::format("a row with {} in a file whose rows have {}", kNames[int(row.form)], kNames[int(*form_)]), "a file holds one row form");
+                    fmt::format("a row with {} in a file whose rows have {}", kNames[int(row.form)], kNames[int(*form_)]),
+                    "a file holds one row form");
   }
   form_ = row.form;
   return std::optional<TrainRow>(std::move(row));

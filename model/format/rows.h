@@ -60,7 +60,8 @@ struct TrainRow {
 };
 
 // One row of JSON. kData with line and key: not an object, a repeated key, two forms in one row, an empty completion, roles
-// out of order (a system turn only first, then user and assistant by turns, tool turns after an assistant), a last turn that is not the assistant's.
+// out of order (a system turn only first, then user and assistant by turns, tool turns after an assistant), a last turn that is
+// not the assistant's.
 Result<TrainRow> ParseTrainRow(std::string_view json, const std::string& file, int64_t line);
 
 // Reads a training file. All rows must be of the first row's form.
@@ -119,7 +120,7 @@ enum class BatchForm {
 struct BatchRow {
   int64_t index = 0;  // 0 for the first row of the file
   int64_t line = 0;
-  std::string id;     // custom_id or id; else SHA-256 of the row's canonical JSON, "-" and its occurrence from 1
+  std::string id;  // custom_id or id; else SHA-256 of the row's canonical JSON, "-" and its occurrence from 1
   BatchForm form = BatchForm::kTemplate;
   std::vector<ChatMessage> messages;
   std::string tools;   // JSON array, or empty

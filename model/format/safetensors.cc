@@ -60,7 +60,8 @@ Result<Placed> ReadEntry(const std::string& name, const nlohmann::json& entry) {
     placed.tensor.shape.push_back(static_cast<int64_t>(size));
   }
   if ((empty ? 0 : bytes) != placed.end - placed.begin) {
-    return MakeError(ErrorCode::kData, fmt::format("its shape does not fill the {} bytes of data_offsets", placed.end - placed.begin));
+    return MakeError(ErrorCode::kData,
+                     fmt::format("its shape does not fill the {} bytes of data_offsets", placed.end - placed.begin));
   }
   return placed;
 }
@@ -79,10 +80,12 @@ Result<std::string_view> HeaderText(std::span<const std::byte> bytes, const std:
   if (bytes.size() < sizeof(length)) return Fault(name, fmt::format("{} bytes are too few for a safetensors file", bytes.size()));
   std::memcpy(&length, bytes.data(), sizeof(length));
   if (length > kMaxHeaderBytes) {
-    return Fault(name, fmt::format("its header claims {} bytes; at most {} are possible, so this is no safetensors file", length, kMaxHeaderBytes));
+    return Fault(name, fmt::format("its header claims {} bytes; at most {} are possible, so this is no safetensors file", length,
+                                   kMaxHeaderBytes));
   }
   if (length > bytes.size() - sizeof(length)) {
-    return Fault(name, fmt::format("its header claims {} bytes and {} are there; the file was cut", length, bytes.size() - sizeof(length)));
+    return Fault(name, fmt::format("its header claims {} bytes and {} are there; the file was cut", length,
+                                   bytes.size() - sizeof(length)));
   }
   return std::string_view(reinterpret_cast<const char*>(bytes.data()) + sizeof(length), length);
 }

@@ -48,7 +48,7 @@ class SafetensorsFile {
   static Result<SafetensorsFile> Parse(std::span<const std::byte> bytes, const std::string& name);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of their data
-  const TensorView* Find(std::string_view name) const;                  // null if there is none
+  const TensorView* Find(std::string_view name) const;                 // null if there is none
   const SafetensorsMetadata& metadata() const { return metadata_; }
 
  private:

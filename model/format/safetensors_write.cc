@@ -11,9 +11,8 @@ namespace {
 
 // The package's order: larger element types first (so that every tensor is aligned), then by name.
 void SortForFile(std::vector<TensorHead>* heads) {
-  std::sort(heads->begin(), heads->end(), [](const TensorHead& a, const TensorHead& b) {
-    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
-  });
+  std::sort(heads->begin(), heads->end(),
+            [](const TensorHead& a, const TensorHead& b) { return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name; });
 }
 
 // The length and the JSON, padded with blanks so that the data begins at a multiple of 8.
@@ -22,7 +21,9 @@ Result<std::string> Header(const std::vector<TensorHead>& heads, const Safetenso
   if (!metadata.empty()) header["__metadata__"] = metadata;
   size_t offset = 0;
   for (const TensorHead& head : heads) {
-    if (header.contains(head.name)) return MakeError(ErrorCode::kInternal, fmt::format("tensor \"{}\" is to be written twice", head.name));
+    if (header.contains(head.name)) {
+      return MakeError(ErrorCode::kInternal, fmt::format("tensor \"{}\" is to be written twice", head.name));
+    }
     const size_t end = offset + head.ByteCount();
     header[head.name] = {{"dtype", NameOf(head.dtype)}, {"shape", head.shape}, {"data_offsets", {offset, end}}};
     offset = end;
@@ -58,7 +59,8 @@ Status WriteSafetensors(const std::filesystem::path& path, const std::vector<Ten
   std::vector<TensorHead> heads;
   for (const TensorView& tensor : tensors) {
     if (tensor.bytes.size() != tensor.ByteCount()) {
-      return MakeError(ErrorCode::kInternal, fmt::format("tensor \"{}\" has {} bytes, not {}", tensor.name, tensor.bytes.size(), tensor.ByteCount()));
+      return MakeError(ErrorCode::kInternal,
+                       fmt::format("tensor \"{}\" has {} bytes, not {}", tensor.name, tensor.bytes.size(), tensor.ByteCount()));
     }
     heads.push_back(tensor);
     by_name[tensor.name] = &tensor;

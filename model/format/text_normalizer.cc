@@ -5,8 +5,8 @@
 #include <memory>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <utf8proc.h>
+#include <nlohmann/json.hpp>
 
 #include "model/format/unicode_additions.h"
 
@@ -19,11 +19,11 @@ bool IsAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-// Characters that utf8proc orders or composes and the `tokenizers` package, whose normalizer has the Unicode of 2016, takes as they
-// stand: found by normalizing every character of a combining class beside marks of other classes with both.
+// Characters that utf8proc orders or composes and the `tokenizers` package, whose normalizer has the Unicode of 2016, takes as
+// they stand: found by normalizing every character of a combining class beside marks of other classes with both.
 constexpr CodePointRange kNotNormalized[] = {
-    {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C},
-    {0xEBA, 0xEBA}, {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C}, {0x10D24, 0x10D27},
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},     {0xD3B, 0xD3C},
+    {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
     {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
     {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
     {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
@@ -32,15 +32,15 @@ constexpr CodePointRange kNotNormalized[] = {
 };
 
 bool IsNotNormalized(char32_t c) {
-  return c >= kNotNormalized[0].first &&
-         std::any_of(std::begin(kNotNormalized), std::end(kNotNormalized), [&](const CodePointRange& r) { return c >= r.first && c <= r.last; });
+  return c >= kNotNormalized[0].first && std::any_of(std::begin(kNotNormalized), std::end(kNotNormalized),
+                                                     [&](const CodePointRange& r) { return c >= r.first && c <= r.last; });
 }
 
 // REQUIRES: valid UTF-8.
 std::string WholeForm(std::string_view text, unsigned options) {
   utf8proc_uint8_t* out = nullptr;
-  utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                                       &out, static_cast<utf8proc_option_t>(options));
+  utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                       static_cast<utf8proc_ssize_t>(text.size()), &out, static_cast<utf8proc_option_t>(options));
   if (size < 0) return std::string(text);
   std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(out, std::free);
   return std::string(reinterpret_cast<const char*>(out), static_cast<size_t>(size));
@@ -112,7 +112,9 @@ Status TextNormalizer::Read(const nlohmann::json& normalizer, int depth) {
   const std::string type = TextOf(normalizer, "type");
   if (type == "Sequence") {
     auto list = normalizer.find("normalizers");
-    if (list == normalizer.end() || !list->is_array()) return MakeError(ErrorCode::kData, "normalizer.normalizers: a list is expected");
+    if (list == normalizer.end() || !list->is_array()) {
+      return MakeError(ErrorCode::kData, "normalizer.normalizers: a list is expected");
+    }
     for (const auto& step : *list) LORRY_TRY(Read(step, depth + 1));
     return OkStatus();
   }
@@ -144,12 +146,24 @@ Result<std::string> TextNormalizer::Apply(std::string_view text) const {
   constexpr unsigned kBase = UTF8PROC_STABLE;
   for (const Step& step : steps_) {
     switch (step.kind) {
-      case Kind::kNfc: if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_COMPOSE); break;
-      case Kind::kNfd: if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_DECOMPOSE); break;
-      case Kind::kNfkc: if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_COMPOSE | UTF8PROC_COMPAT); break;
-      case Kind::kNfkd: if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT); break;
-      case Kind::kPrepend: if (!out.empty()) out = step.content + out; break;
-      case Kind::kStrip: out = StripSpace(out, step.left, step.right); break;
+      case Kind::kNfc:
+        if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_COMPOSE);
+        break;
+      case Kind::kNfd:
+        if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_DECOMPOSE);
+        break;
+      case Kind::kNfkc:
+        if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
+        break;
+      case Kind::kNfkd:
+        if (!IsAscii(out)) out = UnicodeForm(out, kBase | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+        break;
+      case Kind::kPrepend:
+        if (!out.empty()) out = step.content + out;
+        break;
+      case Kind::kStrip:
+        out = StripSpace(out, step.left, step.right);
+        break;
       case Kind::kReplace: {
         LORRY_ASSIGN_OR_RETURN(out, ReplaceAll(out, step.pattern, step.content));
         break;
@@ -176,7 +190,11 @@ Result<std::string> ReplaceAll(std::string_view text, const TextPattern& pattern
     }
     from = end;
     if (begin == end) {  // an empty match: on by one character, so that the search ends
-      if (from < text.size()) NextCodePoint(text, from); else ++from;
+      if (from < text.size()) {
+        NextCodePoint(text, from);
+      } else {
+        ++from;
+      }
       continue;
     }
     out += text.substr(done, begin - done);

@@ -51,8 +51,11 @@ std::vector<std::string> JoinFallbackBytes(const std::vector<std::string>& token
   std::string run;
   auto flush = [&] {
     if (run.empty()) return;
-    if (IsValidUtf8(run)) out.push_back(run);
-    else out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
+    if (IsValidUtf8(run)) {
+      out.push_back(run);
+    } else {
+      out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
+    }
     run.clear();
   };
   for (const std::string& token : tokens) {
@@ -69,9 +72,12 @@ std::vector<std::string> JoinFallbackBytes(const std::vector<std::string>& token
 
 std::string StripCharacter(const std::string& token, const std::string& content, int64_t start, int64_t stop) {
   std::string_view rest = token;
-  for (int64_t i = 0; i < start && !content.empty() && rest.substr(0, content.size()) == content; ++i) rest.remove_prefix(content.size());
-  for (int64_t i = 0; i < stop && !content.empty() && rest.size() >= content.size() &&
-                      rest.substr(rest.size() - content.size()) == content; ++i) {
+  for (int64_t i = 0; i < start && !content.empty() && rest.substr(0, content.size()) == content; ++i) {
+    rest.remove_prefix(content.size());
+  }
+  for (int64_t i = 0;
+       i < stop && !content.empty() && rest.size() >= content.size() && rest.substr(rest.size() - content.size()) == content;
+       ++i) {
     rest.remove_suffix(content.size());
   }
   return std::string(rest);
@@ -140,9 +146,15 @@ void TokenDecoder::Apply(const Step& step, std::vector<std::string>& tokens) {
     return all;
   };
   switch (step.kind) {
-    case Kind::kByteLevel: tokens = {JoinBytes(tokens)}; return;
-    case Kind::kByteFallback: tokens = JoinFallbackBytes(tokens); return;
-    case Kind::kFuse: tokens = {join()}; return;
+    case Kind::kByteLevel:
+      tokens = {JoinBytes(tokens)};
+      return;
+    case Kind::kByteFallback:
+      tokens = JoinFallbackBytes(tokens);
+      return;
+    case Kind::kFuse:
+      tokens = {join()};
+      return;
     case Kind::kReplace:
       for (std::string& token : tokens) {
         auto replaced = ReplaceAll(token, step.pattern, step.content);
@@ -159,7 +171,8 @@ void TokenDecoder::Apply(const Step& step, std::vector<std::string>& tokens) {
 }
 
 std::string TokenDecoder::BytesBehindOthers(const std::string& token) const {
-  const bool fallback = std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.kind == Kind::kByteFallback; });
+  const bool fallback =
+      std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.kind == Kind::kByteFallback; });
   if (const int byte = fallback ? FallbackByte(token) : -1; byte >= 0) return std::string(1, static_cast<char>(byte));
   const std::string before = "x";
   return Decode({before, token}).substr(Decode({before}).size());

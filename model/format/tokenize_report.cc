@@ -10,7 +10,8 @@
 namespace lorry {
 
 std::string ToJsonLine(const TokenizedLine& line) {
-  return nlohmann::ordered_json{{"line", line.line}, {"text", line.text}, {"ids", line.ids}, {"loss_mask", line.loss_mask}}.dump();
+  return nlohmann::ordered_json{{"line", line.line}, {"text", line.text}, {"ids", line.ids}, {"loss_mask", line.loss_mask}}
+      .dump();
 }
 
 namespace {

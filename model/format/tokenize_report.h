@@ -14,7 +14,7 @@ namespace lorry {
 
 struct TokenizedLine {
   int64_t line = 0;
-  std::string text;                // as it was encoded
+  std::string text;  // as it was encoded
   std::vector<TokenId> ids;
   std::vector<uint8_t> loss_mask;  // one per id: as training on the line would have it, all 0 for prompts
 };

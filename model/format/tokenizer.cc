@@ -66,8 +66,11 @@ std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_to
   tokens.reserve(ids.size());
   for (TokenId id : ids) {
     if (skip_special_tokens && IsSpecial(id)) continue;
-    if (auto it = tables_->decoded.find(id); it != tables_->decoded.end()) tokens.push_back(it->second);
-    else if (auto token = TokenOf(id)) tokens.push_back(std::move(*token));
+    if (auto it = tables_->decoded.find(id); it != tables_->decoded.end()) {
+      tokens.push_back(it->second);
+    } else if (auto token = TokenOf(id)) {
+      tokens.push_back(std::move(*token));
+    }
   }
   return tables_->decoder.Decode(std::move(tokens));
 }

@@ -52,7 +52,7 @@ class Tokenizer {
   // The bytes of one token as it stands in a byte-level text, for streams and JSON automata; empty for an unknown id.
   std::string TokenBytes(TokenId id) const;
   bool IsSpecial(TokenId id) const;
-  std::optional<TokenId> IdOf(std::string_view token) const;   // the token as tokenizer.json spells it
+  std::optional<TokenId> IdOf(std::string_view token) const;  // the token as tokenizer.json spells it
   std::optional<std::string> TokenOf(TokenId id) const;
 
   std::optional<TokenId> bos_id() const;

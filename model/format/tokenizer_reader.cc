@@ -190,11 +190,14 @@ class TokenizerReader {
       if (item.is_object() && item.contains("Sequence")) return OkStatus();
       const json special = item.is_object() ? Member(item, "SpecialToken") : json();
       const json id = special.is_object() ? Member(special, "id") : json();
-      const json known = id.is_string() && specials.is_object() ? Member(specials, id.get_ref<const std::string&>().c_str()) : json();
+      const json known =
+          id.is_string() && specials.is_object() ? Member(specials, id.get_ref<const std::string&>().c_str()) : json();
       const json ids = known.is_object() ? Member(known, "ids") : json();
       if (!ids.is_array()) return MakeError(ErrorCode::kData, "post_processor.single: a special token without ids");
       for (const json& one : ids) {
-        if (!one.is_number_integer() || one < 0 || one > kMaxTokenId) return MakeError(ErrorCode::kData, "post_processor: an id is expected");
+        if (!one.is_number_integer() || one < 0 || one > kMaxTokenId) {
+          return MakeError(ErrorCode::kData, "post_processor: an id is expected");
+        }
         t().leading.push_back(one.get<TokenId>());
       }
     }

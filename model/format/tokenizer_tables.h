@@ -17,15 +17,15 @@ namespace lorry {
 
 struct Tokenizer::Tables {
   std::vector<AddedToken> added;
-  std::unordered_map<TokenId, size_t> added_by_id;        // index into `added`
-  std::unordered_map<TokenId, std::string> decoded;       // normalized added tokens: what Decode reads instead of their text
+  std::unordered_map<TokenId, size_t> added_by_id;   // index into `added`
+  std::unordered_map<TokenId, std::string> decoded;  // normalized added tokens: what Decode reads instead of their text
   std::unordered_map<std::string, TokenId> added_ids;
   AddedTokens in_raw_text, in_normalized_text;
   TextNormalizer normalizer;
   PreTokenizer pre_tokenizer;
   BpeModel model;
   TokenDecoder decoder;
-  std::vector<TokenId> leading;                           // what the post-processor puts before a text
+  std::vector<TokenId> leading;  // what the post-processor puts before a text
   std::optional<SpecialToken> bos, eos, pad, unk;
   int64_t vocab_size = 0;
   std::string fingerprint;

@@ -63,7 +63,8 @@ class Rewriter {
     return MakeError(ErrorCode::kData, fmt::format("regular expression, at byte {}: {}", at_, what));
   }
   Error Unsupported(std::string_view what) const {
-    return MakeError(ErrorCode::kUnsupported, fmt::format("regular expression, at byte {}: {} is not in this version", at_, what));
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("regular expression, at byte {}: {} is not in this version", at_, what));
   }
 
   void OpenClass() {

@@ -16,12 +16,11 @@ HeadRows Heads(const at::Tensor& x_THD, int64_t first_row = 0) {
 
 AttentionShape ShapeOf(const at::Tensor& q_THD, int64_t kv_heads, int64_t window) {
   const int64_t d = q_THD.size(2);
-  return {PrecisionOf(q_THD), q_THD.size(1), kv_heads, d, window,
-          1.0f / std::sqrt(static_cast<float>(d))};
+  return {PrecisionOf(q_THD), q_THD.size(1), kv_heads, d, window, 1.0f / std::sqrt(static_cast<float>(d))};
 }
 
-std::vector<AttentionSpan> Spans(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, const at::Tensor& out_THD,
-                                 float* log_sum_exp) {
+std::vector<AttentionSpan> Spans(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments,
+                                 const at::Tensor& out_THD, float* log_sum_exp) {
   std::vector<AttentionSpan> spans;
   spans.reserve(segments.size());
   for (const AttentionSegment& s : segments) {
@@ -151,8 +150,9 @@ void CausalAttentionBackward(const AttentionGradientInputs& in, AttentionGradien
 }
 
 void CausalAttentionBackwardPlain(const AttentionGradientInputs& in, AttentionGradients& gradients) {
-  for (size_t d = 0; d + 1 < in.document_starts.size(); ++d)
+  for (size_t d = 0; d + 1 < in.document_starts.size(); ++d) {
     BackwardPlain(in, in.document_starts[d], in.document_starts[d + 1] - in.document_starts[d], gradients);
+  }
 }
 
 }  // namespace lorry

@@ -69,11 +69,9 @@ static LORRY_INLINE void SoftmaxBody(const SoftmaxRow& row, T* p, float* inverse
   *inverse_sum = 1.0f / sum;
   *log_sum_exp = max * row.scale + std::log(sum);
 }
-LORRY_VECTOR_KERNEL(SoftmaxFp32, SoftmaxBody<float>,
-                    (const SoftmaxRow& row, float* p, float* inverse_sum, float* log_sum_exp),
+LORRY_VECTOR_KERNEL(SoftmaxFp32, SoftmaxBody<float>, (const SoftmaxRow& row, float* p, float* inverse_sum, float* log_sum_exp),
                     (row, p, inverse_sum, log_sum_exp))
-LORRY_VECTOR_KERNEL(SoftmaxBf16, SoftmaxBody<Bf16>,
-                    (const SoftmaxRow& row, Bf16* p, float* inverse_sum, float* log_sum_exp),
+LORRY_VECTOR_KERNEL(SoftmaxBf16, SoftmaxBody<Bf16>, (const SoftmaxRow& row, Bf16* p, float* inverse_sum, float* log_sum_exp),
                     (row, p, inverse_sum, log_sum_exp))
 
 template <class T>
@@ -115,8 +113,9 @@ struct Task {
   }
   // Rows of `head` copied next to each other, [rows_padded][d_inner], zeros around.
   void CopyRows(const HeadRows& from, int64_t head, int64_t first, int64_t rows, std::byte* to) const {
-    for (int64_t r = 0; r < rows; ++r)
+    for (int64_t r = 0; r < rows; ++r) {
       std::memcpy(to + r * d_inner * bytes, Row(from, first + r, head), static_cast<size_t>(d * bytes));
+    }
   }
 };
 
@@ -133,12 +132,14 @@ ForwardBuffers PackForward(const Task& t) {
   b.queries = t.memory.Take(2, kPanel * t.d_inner * t.bytes);
   b.weights = t.memory.Take(3, kPanel * t.keys_padded * t.bytes);
   b.scores = reinterpret_cast<float*>(t.memory.Take(4, kPanel * t.keys_padded * 4));
-  for (int64_t key = 0; key < t.span.keys; key += kPanel)
+  for (int64_t key = 0; key < t.span.keys; key += kPanel) {
     PackRowsTransposed(t.shape.precision, t.Row(t.span.k, key, t.kv_head), t.span.k.row_stride, t.d,
                        std::min(kPanel, t.span.keys - key), t.d_inner, b.keys + key * t.d_inner * t.bytes);
-  for (int64_t p = 0; p < t.d_panels; ++p)
+  }
+  for (int64_t p = 0; p < t.d_panels; ++p) {
     PackRows(t.shape.precision, t.Row(t.span.v, 0, t.kv_head) + p * panel_row, t.span.v.row_stride, t.span.keys,
              std::min(kPanel, t.d - p * kPanel), t.keys_padded, b.values + p * t.keys_padded * panel_row);
+  }
   return b;
 }
 
@@ -149,9 +150,10 @@ void ForwardBlock(const Task& t, const ForwardBuffers& b, int64_t head, int64_t 
   const int64_t from = t.FirstKey(first) / kPanel * kPanel;
   const int64_t to = RoundUp(t.Position(first + rows - 1) + 1, kPanel);
   t.CopyRows(t.span.q, head, first, rows, b.queries);
-  for (int64_t key = from; key < to; key += kPanel)
+  for (int64_t key = from; key < to; key += kPanel) {
     t.product(b.queries, t.d_inner, b.keys + key * t.d_inner * t.bytes, t.d_inner, b.scores + key, t.keys_padded, tile_rows,
               false);
+  }
   std::array<float, kPanel> inverse_sum;
   for (int64_t r = 0; r < rows; ++r) {
     const SoftmaxRow row{b.scores + r * t.keys_padded, t.FirstKey(first + r), t.Position(first + r) + 1, from, to, t.shape.scale};
@@ -168,9 +170,10 @@ void ForwardBlock(const Task& t, const ForwardBuffers& b, int64_t head, int64_t 
   for (int64_t p = 0; p < t.d_panels; ++p) {
     const std::byte* values = b.values + (p * t.keys_padded + from) * kPanel * t.bytes;
     t.product(b.weights + from * t.bytes, t.keys_padded, values, to - from, sums.data(), kPanel, tile_rows, false);
-    for (int64_t r = 0; r < rows; ++r)
+    for (int64_t r = 0; r < rows; ++r) {
       ScaleRow(precision, sums.data() + r * kPanel, std::min(kPanel, t.d - p * kPanel), inverse_sum[static_cast<size_t>(r)],
                t.MutableRow(t.span.out, first + r, head) + p * kPanel * t.bytes);
+    }
   }
 }
 
@@ -178,8 +181,9 @@ void ForwardTask(const Task& t) {
   if (t.span.queries == 0) return;
   const ForwardBuffers buffers = PackForward(t);
   for (int64_t head = t.kv_head * t.group; head < (t.kv_head + 1) * t.group; ++head)
-    for (int64_t first = 0; first < t.span.queries; first += kPanel)
+    for (int64_t first = 0; first < t.span.queries; first += kPanel) {
       ForwardBlock(t, buffers, head, first, std::min(kPanel, t.span.queries - first));
+    }
 }
 
 template <class T>
@@ -221,15 +225,23 @@ static LORRY_INLINE void DecodeBody(const DecodeRow& row, float* log_sum_exp, T*
 }
 LORRY_VECTOR_KERNEL(DecodeFp32, DecodeBody<float>, (const DecodeRow& row, float* log_sum_exp, float* out),
                     (row, log_sum_exp, out))
-LORRY_VECTOR_KERNEL(DecodeBf16, DecodeBody<Bf16>, (const DecodeRow& row, float* log_sum_exp, Bf16* out),
-                    (row, log_sum_exp, out))
+LORRY_VECTOR_KERNEL(DecodeBf16, DecodeBody<Bf16>, (const DecodeRow& row, float* log_sum_exp, Bf16* out), (row, log_sum_exp, out))
 
 void DecodeTask(const Task& t) {
   auto* scores = reinterpret_cast<float*>(t.memory.Take(0, t.span.keys * 4));
   auto* sums = reinterpret_cast<float*>(t.memory.Take(1, t.d * 4));
   for (int64_t head = t.kv_head * t.group; head < (t.kv_head + 1) * t.group; ++head) {
-    const DecodeRow row{t.Row(t.span.q, 0, head), t.Row(t.span.k, 0, t.kv_head), t.Row(t.span.v, 0, t.kv_head),
-                        t.span.k.row_stride, t.span.v.row_stride, t.FirstKey(0), t.span.keys, t.d, t.shape.scale, scores, sums};
+    const DecodeRow row{t.Row(t.span.q, 0, head),
+                        t.Row(t.span.k, 0, t.kv_head),
+                        t.Row(t.span.v, 0, t.kv_head),
+                        t.span.k.row_stride,
+                        t.span.v.row_stride,
+                        t.FirstKey(0),
+                        t.span.keys,
+                        t.d,
+                        t.shape.scale,
+                        scores,
+                        sums};
     std::byte* out = t.MutableRow(t.span.out, 0, head);
     float log_sum_exp;
     if (t.shape.precision == Precision::kBf16) {
@@ -250,8 +262,9 @@ void ForEachTask(const AttentionShape& shape, std::span<const AttentionSpan> spa
     const TileScope tiles;
     TaskMemory memory;
 #pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < tasks; ++i)
+    for (int64_t i = 0; i < tasks; ++i) {
       run(Task{shape, spans[static_cast<size_t>(i / shape.kv_heads)], i % shape.kv_heads, memory});
+    }
   }
 }
 
@@ -305,8 +318,8 @@ static LORRY_INLINE void GradientBody(const GradientBlock& b, T* weights, T* d_s
     }
   }
 }
-LORRY_VECTOR_KERNEL(GradientFp32, GradientBody<float>,
-                    (const GradientBlock& b, float* weights, float* d_scores, float* packed), (b, weights, d_scores, packed))
+LORRY_VECTOR_KERNEL(GradientFp32, GradientBody<float>, (const GradientBlock& b, float* weights, float* d_scores, float* packed),
+                    (b, weights, d_scores, packed))
 LORRY_VECTOR_KERNEL(GradientBf16, GradientBody<Bf16>, (const GradientBlock& b, Bf16* weights, Bf16* d_scores, Bf16* packed),
                     (b, weights, d_scores, packed))
 
@@ -318,11 +331,11 @@ LORRY_VECTOR_KERNEL(DotFp32, DotRowBody<float>, (const std::byte* a, const std::
 LORRY_VECTOR_KERNEL(DotBf16, DotRowBody<Bf16>, (const std::byte* a, const std::byte* b, int64_t n, float* out), (a, b, n, out))
 
 struct BackwardBuffers {
-  std::byte *keys, *values, *keys_transposed;           // [L][d], [L][d], [d][L]
-  std::byte *query_columns, *d_out_columns;             // right-hand panels with d as inner size
-  std::byte *query_rows, *d_out_rows;                   // right-hand panels with queries as inner size
-  std::byte *weights, *d_scores, *packed;               // one block each
-  float *dk, *dv;                                       // [L][d_panels * 32]
+  std::byte *keys, *values, *keys_transposed;  // [L][d], [L][d], [d][L]
+  std::byte *query_columns, *d_out_columns;    // right-hand panels with d as inner size
+  std::byte *query_rows, *d_out_rows;          // right-hand panels with queries as inner size
+  std::byte *weights, *d_scores, *packed;      // one block each
+  float *dk, *dv;                              // [L][d_panels * 32]
 };
 
 BackwardBuffers PackBackward(const Task& t) {
@@ -343,9 +356,10 @@ BackwardBuffers PackBackward(const Task& t) {
   t.CopyRows(t.span.k, t.kv_head, 0, t.span.keys, b.keys);
   t.CopyRows(t.span.v, t.kv_head, 0, t.span.keys, b.values);
   for (int64_t key = 0; key < t.span.keys; ++key)
-    for (int64_t i = 0; i < t.d; ++i)
+    for (int64_t i = 0; i < t.d; ++i) {
       std::memcpy(b.keys_transposed + (i * t.keys_padded + key) * t.bytes, b.keys + (key * t.d_inner + i) * t.bytes,
                   static_cast<size_t>(t.bytes));
+    }
   return b;
 }
 
@@ -382,20 +396,22 @@ void BackwardBlock(const Task& t, const BackwardBuffers& b, const QueryBlock& q,
   const int64_t row = key * t.d_inner * t.bytes;
   t.product(b.keys + row, t.d_inner, b.query_columns, t.d_inner, scores.data(), kPanel, kPanel, false);
   t.product(b.values + row, t.d_inner, b.d_out_columns, t.d_inner, d_weights.data(), kPanel, kPanel, false);
-  const GradientBlock block{scores.data(), d_weights.data(), q.log_sum_exp.data(), q.delta.data(), key, t.Position(q.first),
-                            q.rows, t.shape.window, t.span.keys, t.shape.scale};
+  const GradientBlock block{scores.data(),       d_weights.data(), q.log_sum_exp.data(), q.delta.data(), key,
+                            t.Position(q.first), q.rows,           t.shape.window,       t.span.keys,    t.shape.scale};
   if (t.shape.precision == Precision::kBf16) {
-    GradientBf16(block, reinterpret_cast<Bf16*>(b.weights), reinterpret_cast<Bf16*>(b.d_scores), reinterpret_cast<Bf16*>(b.packed));
+    GradientBf16(block, reinterpret_cast<Bf16*>(b.weights), reinterpret_cast<Bf16*>(b.d_scores),
+                 reinterpret_cast<Bf16*>(b.packed));
   } else {
-    GradientFp32(block, reinterpret_cast<float*>(b.weights), reinterpret_cast<float*>(b.d_scores), reinterpret_cast<float*>(b.packed));
+    GradientFp32(block, reinterpret_cast<float*>(b.weights), reinterpret_cast<float*>(b.d_scores),
+                 reinterpret_cast<float*>(b.packed));
   }
   const int64_t width = t.d_panels * kPanel;
   for (int64_t p = 0; p < t.d_panels; ++p) {
     const int64_t at = key * width + p * kPanel, panel = p * kBlock * t.bytes;
     t.product(b.weights, kPanel, b.d_out_rows + panel, kPanel, b.dv + at, width, kPanel, true);
     t.product(b.d_scores, kPanel, b.query_rows + panel, kPanel, b.dk + at, width, kPanel, true);
-    t.product(b.keys_transposed + (p * kPanel * t.keys_padded + key) * t.bytes, t.keys_padded, b.packed, kPanel,
-              dq + p * kBlock, kPanel, kPanel, true);
+    t.product(b.keys_transposed + (p * kPanel * t.keys_padded + key) * t.bytes, t.keys_padded, b.packed, kPanel, dq + p * kBlock,
+              kPanel, kPanel, true);
   }
 }
 
@@ -417,8 +433,9 @@ void BackwardQueries(const Task& t, const BackwardBuffers& b, int64_t head, int6
 void BackwardTask(const Task& t) {
   const BackwardBuffers b = PackBackward(t);
   for (int64_t head = t.kv_head * t.group; head < (t.kv_head + 1) * t.group; ++head)
-    for (int64_t first = 0; first < t.span.queries; first += kPanel)
+    for (int64_t first = 0; first < t.span.queries; first += kPanel) {
       BackwardQueries(t, b, head, first, std::min(kPanel, t.span.queries - first));
+    }
   const int64_t width = t.d_panels * kPanel;
   for (int64_t key = 0; key < t.span.keys; ++key) {
     ScaleRow(t.shape.precision, b.dk + key * width, t.d, 1.0f, t.MutableRow(t.span.dk, key, t.kv_head));

@@ -38,8 +38,9 @@ static LORRY_INLINE void StoreBody(const Block& block, const GemmResult& result)
   T* y = static_cast<T*>(result.y) + block.row * result.y_stride + block.column;
   const float* bias = result.bias == nullptr ? nullptr : result.bias + block.column;
   const T* residual = nullptr;
-  if (result.residual != nullptr)
+  if (result.residual != nullptr) {
     residual = static_cast<const T*>(result.residual) + block.row * result.residual_stride + block.column;
+  }
   const bool plain = block.columns == kPanel && bias == nullptr;
   for (int64_t r = 0; r < block.rows; ++r) {
     const float* sums = block.sums + r * kPanel;
@@ -74,8 +75,9 @@ class Rows {
     if (copy_from_ == whole) return;
     copy_stride_bytes_ = term.b->k_padded() * bytes;
     copy_.resize(static_cast<size_t>((whole - copy_from_) * copy_stride_bytes_ + 64));
-    for (int64_t r = copy_from_; r < rows; ++r)
+    for (int64_t r = copy_from_; r < rows; ++r) {
       std::memcpy(Copy(r), x + r * stride_bytes_, static_cast<size_t>(term.b->k() * bytes));
+    }
   }
   const std::byte* at(int64_t row) const { return row < copy_from_ ? start_ + row * stride_bytes_ : Copy(row); }
   int64_t StrideBytes(int64_t row) const { return row < copy_from_ ? stride_bytes_ : copy_stride_bytes_; }
@@ -106,9 +108,10 @@ void PanelProduct(std::span<const GemmTerm> terms, std::span<const Rows> x, int6
   for (int64_t r = 0; r < rows; r += kPanel) {
     const int64_t here = std::min(kPanel, rows - r);
     const int64_t tile_rows = precision == Precision::kBf16 ? RoundUp(here, 16) : here;
-    for (size_t t = 0; t < terms.size(); ++t)
+    for (size_t t = 0; t < terms.size(); ++t) {
       product(x[t].at(r), x[t].StrideBytes(r) / bytes, terms[t].b->panel(panel), terms[t].b->k_padded(), sums.data(), kPanel,
               tile_rows, t > 0);
+    }
     const Block block{sums.data(), here, columns, first + r, panel * kPanel};
     result.fp32 || precision == Precision::kFp32 ? StoreFp32(block, result) : StoreBf16(block, result);
   }
@@ -187,9 +190,10 @@ void GemmTransposed(const GemmTransposedArgs& args) {
       for (int64_t p = 0; p < panels; ++p) {
         const auto* y = static_cast<const std::byte*>(args.y) + (first * args.y_stride + p * kPanel) * bytes;
         PackRows(args.precision, y, args.y_stride, rows, std::min(kPanel, args.n - p * kPanel), padded, panel.data());
-        for (int64_t i = 0; i < m_padded; i += kPanel)
-          product(left.data() + i * kInnerRows * bytes, kInnerRows, panel.data(), padded,
-                  sums.data() + i * n_padded + p * kPanel, n_padded, std::min(kPanel, m_padded - i), first > 0);
+        for (int64_t i = 0; i < m_padded; i += kPanel) {
+          product(left.data() + i * kInnerRows * bytes, kInnerRows, panel.data(), padded, sums.data() + i * n_padded + p * kPanel,
+                  n_padded, std::min(kPanel, m_padded - i), first > 0);
+        }
       }
     }
   }

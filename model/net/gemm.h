@@ -69,8 +69,8 @@ class PackedMatrix {
 void PackRows(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
               std::byte* panel);
 // The same for the transposed x: column j of the panel is row j of x [columns, rows].
-void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns,
-                        int64_t rows_padded, std::byte* panel);
+void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
+                        std::byte* panel);
 
 // Inner sizes are padded to this many.
 constexpr int64_t InnerMultiple(Precision precision) { return precision == Precision::kBf16 ? 32 : 1; }
@@ -96,8 +96,8 @@ struct GemmResult {
 // REQUIRES: 1..4 terms of one precision and one n.
 void Gemm(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result);
 
-// out [m, n] = scale * x^T y over `rows` rows, fp32, both inputs row-major: gradients of the small matrices; m is a rank, or that of several adapters side by side.
-// `transpose_out` writes out as [n, m]. out_stride in elements.
+// out [m, n] = scale * x^T y over `rows` rows, fp32, both inputs row-major: gradients of the small matrices; m is a rank, or that
+// of several adapters side by side. `transpose_out` writes out as [n, m]. out_stride in elements.
 struct GemmTransposedArgs {
   Precision precision = Precision::kFp32;
   const void* x = nullptr;  // [rows, m]

@@ -11,8 +11,8 @@ constexpr int kColumns = 32;
 
 // fp32: R rows x 32 columns of sums stay in registers while k runs.
 template <int R>
-static LORRY_INLINE void Fp32Rows(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c,
-                                  int64_t c_stride, bool accumulate) {
+static LORRY_INLINE void Fp32Rows(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c, int64_t c_stride,
+                                  bool accumulate) {
   float sum[R][kColumns];
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < kColumns; ++j) sum[r][j] = accumulate ? c[r * c_stride + j] : 0.0f;
@@ -27,8 +27,8 @@ static LORRY_INLINE void Fp32Rows(const float* x, int64_t x_stride, const float*
     for (int j = 0; j < kColumns; ++j) c[r * c_stride + j] = sum[r][j];
 }
 
-static LORRY_INLINE void Fp32Body(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c,
-                                  int64_t c_stride, int64_t rows, bool accumulate) {
+static LORRY_INLINE void Fp32Body(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c, int64_t c_stride,
+                                  int64_t rows, bool accumulate) {
   int64_t r = 0;
   for (; r + 2 <= rows; r += 2) Fp32Rows<2>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
   for (; r < rows; ++r) Fp32Rows<1>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
@@ -36,8 +36,8 @@ static LORRY_INLINE void Fp32Body(const float* x, int64_t x_stride, const float*
 
 // The same with AVX-512: 12 rows x 2 registers. Each sum runs over k in the same order, whatever the number of rows.
 template <int R>
-LORRY_TARGET_AVX512 static inline void Fp32RowsAvx512(const float* x, int64_t x_stride, const float* panel, int64_t k,
-                                                      float* c, int64_t c_stride, bool accumulate) {
+LORRY_TARGET_AVX512 static inline void Fp32RowsAvx512(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c,
+                                                      int64_t c_stride, bool accumulate) {
   __m512 low[R], high[R];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
@@ -63,12 +63,11 @@ LORRY_TARGET_AVX512 static inline void Fp32RowsAvx512(const float* x, int64_t x_
 LORRY_TARGET_AVX512 static void Fp32BlockAvx512(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c,
                                                 int64_t c_stride, int64_t rows, bool accumulate) {
   int64_t r = 0;
-  for (; r + 12 <= rows; r += 12)
+  for (; r + 12 <= rows; r += 12) {
     Fp32RowsAvx512<12>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
-  for (; r + 4 <= rows; r += 4)
-    Fp32RowsAvx512<4>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
-  for (; r < rows; ++r)
-    Fp32RowsAvx512<1>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
+  }
+  for (; r + 4 <= rows; r += 4) Fp32RowsAvx512<4>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
+  for (; r < rows; ++r) Fp32RowsAvx512<1>(x + r * x_stride, x_stride, panel, k, c + r * c_stride, c_stride, accumulate);
 }
 
 LORRY_TARGET_AVX2 static void Fp32BlockAvx2(const float* x, int64_t x_stride, const float* panel, int64_t k, float* c,
@@ -79,8 +78,8 @@ LORRY_TARGET_AVX2 static void Fp32BlockAvx2(const float* x, int64_t x_stride, co
 #define LORRY_TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
 template <int R>
-LORRY_TARGET_BF16 static inline void Bf16RowsAvx512(const Bf16* x, int64_t x_stride, const std::byte* panel, int64_t k,
-                                                    float* c, int64_t c_stride, bool accumulate) {
+LORRY_TARGET_BF16 static inline void Bf16RowsAvx512(const Bf16* x, int64_t x_stride, const std::byte* panel, int64_t k, float* c,
+                                                    int64_t c_stride, bool accumulate) {
   __m512 low[R], high[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
@@ -132,25 +131,27 @@ void BlockProductFp32(const void* x, int64_t x_stride, const std::byte* panel, i
   Fp32Body(values, x_stride, columns, k_padded, c, c_stride, rows, accumulate);
 }
 
-void BlockProductBf16Plain(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c,
-                           int64_t c_stride, int64_t rows, bool accumulate) {
+void BlockProductBf16Plain(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c, int64_t c_stride,
+                           int64_t rows, bool accumulate) {
   const auto* values = static_cast<const Bf16*>(x);
   const auto* pairs = reinterpret_cast<const Bf16*>(panel);
   for (int64_t r = 0; r < rows; ++r) {
     for (int j = 0; j < kColumns; ++j) {
       float sum = accumulate ? c[r * c_stride + j] : 0.0f;
-      for (int64_t i = 0; i < k_padded; ++i)
+      for (int64_t i = 0; i < k_padded; ++i) {
         sum += ToFloat(values[r * x_stride + i]) * ToFloat(pairs[(i / 2) * 2 * kColumns + j * 2 + i % 2]);
+      }
       c[r * c_stride + j] = sum;
     }
   }
 }
 
-LORRY_TARGET_BF16 void BlockProductAvx512Bf16(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded,
-                                              float* c, int64_t c_stride, int64_t rows, bool accumulate) {
+LORRY_TARGET_BF16 void BlockProductAvx512Bf16(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c,
+                                              int64_t c_stride, int64_t rows, bool accumulate) {
   const auto* values = static_cast<const Bf16*>(x);
-  for (int64_t r = 0; r < rows; r += 8)
+  for (int64_t r = 0; r < rows; r += 8) {
     Bf16RowsAvx512<8>(values + r * x_stride, x_stride, panel, k_padded, c + r * c_stride, c_stride, accumulate);
+  }
 }
 
 // Tiles: 0..3 sums (two rows of blocks by two columns), 4 and 5 from x, 6 and 7 from the panel.

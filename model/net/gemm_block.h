@@ -20,13 +20,13 @@ BlockProduct BlockProductFor(Precision precision);
 
 void BlockProductAmx(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c, int64_t c_stride,
                      int64_t rows, bool accumulate);
-void BlockProductAvx512Bf16(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c,
-                            int64_t c_stride, int64_t rows, bool accumulate);
+void BlockProductAvx512Bf16(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c, int64_t c_stride,
+                            int64_t rows, bool accumulate);
 void BlockProductFp32(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c, int64_t c_stride,
                       int64_t rows, bool accumulate);
 // The twin: bf16 by three nested loops, any CPU.
-void BlockProductBf16Plain(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c,
-                           int64_t c_stride, int64_t rows, bool accumulate);
+void BlockProductBf16Plain(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c, int64_t c_stride,
+                           int64_t rows, bool accumulate);
 
 // REQUIRED around calls of BlockProductAmx on each thread: loads the tiles' shape and puts back the one that was there
 // (oneDNN keeps its own between calls). Does nothing where there is no AMX.

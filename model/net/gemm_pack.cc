@@ -72,9 +72,9 @@ static LORRY_INLINE void FromColumns(const From* x, int64_t stride, int64_t rows
   }
 }
 
-#define LORRY_PACK_KERNEL(name, body, From, To)                                                                        \
-  LORRY_VECTOR_KERNEL(name, (body<From, To>),                                                                          \
-                      (const From* x, int64_t stride, int64_t rows, int64_t columns, float scale, To* panel),          \
+#define LORRY_PACK_KERNEL(name, body, From, To)                                                               \
+  LORRY_VECTOR_KERNEL(name, (body<From, To>),                                                                 \
+                      (const From* x, int64_t stride, int64_t rows, int64_t columns, float scale, To* panel), \
                       (x, stride, rows, columns, scale, panel))
 
 LORRY_PACK_KERNEL(RowsFloatToFloat, FromRows, float, float)
@@ -132,9 +132,7 @@ void PackedMatrix::Pack(const void* values, const Part& part) {
   PackPart(*this, precision_ == Precision::kFp32, values, part, 1.0f);
 }
 
-void PackedMatrix::PackFloats(const float* values, const Part& part, float scale) {
-  PackPart(*this, true, values, part, scale);
-}
+void PackedMatrix::PackFloats(const float* values, const Part& part, float scale) { PackPart(*this, true, values, part, scale); }
 
 void PackRows(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
               std::byte* panel) {
@@ -143,8 +141,8 @@ void PackRows(Precision precision, const void* x, int64_t x_stride, int64_t rows
   PackPanelPart(precision, precision == Precision::kFp32, static_cast<const std::byte*>(x), part, columns, 1.0f, panel);
 }
 
-void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns,
-                        int64_t rows_padded, std::byte* panel) {
+void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
+                        std::byte* panel) {
   ZeroTail(precision, rows, columns, rows_padded, panel);
   const PackedMatrix::Part part{0, 0, rows, columns, 1, x_stride};
   PackPanelPart(precision, precision == Precision::kFp32, static_cast<const std::byte*>(x), part, columns, 1.0f, panel);

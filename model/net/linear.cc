@@ -45,8 +45,9 @@ Linear::Linear(const std::vector<LinearPart>& parts, Precision precision, bool b
     plain_weight_ = all;
     return;
   }
-  for (const at::Tensor& weight : weights)
+  for (const at::Tensor& weight : weights) {
     forward_.emplace_back(precision, in_, weight.size(0)).Pack(weight.const_data_ptr(), 1, in_);
+  }
   if (!backward) return;
   backward_ = PackedMatrix(precision, out_, in_);
   backward_.Pack(all.const_data_ptr(), in_, 1);

@@ -61,10 +61,10 @@ class Linear {
   int64_t in_ = 0, out_ = 0;
   Precision precision_ = Precision::kFp32;
   std::vector<int64_t> part_begin_, part_out_;
-  std::vector<PackedMatrix> forward_;          // CPU: one per part
-  PackedMatrix backward_;                      // CPU, with `backward`: all parts
-  at::Tensor plain_weight_;                    // elsewhere: [out, in]
-  at::Tensor bias_;                            // [out] fp32 on the CPU, the precision's dtype elsewhere
+  std::vector<PackedMatrix> forward_;  // CPU: one per part
+  PackedMatrix backward_;              // CPU, with `backward`: all parts
+  at::Tensor plain_weight_;            // elsewhere: [out, in]
+  at::Tensor bias_;                    // [out] fp32 on the CPU, the precision's dtype elsewhere
 };
 
 }  // namespace lorry

@@ -21,7 +21,8 @@ at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_M, double eps) 
   if (!HasKernel(x)) return RmsNormPlain(x, weight_M, eps);
   const at::Tensor rows = x.contiguous();
   at::Tensor y = at::empty_like(rows);
-  NormRows(PrecisionOf(x), RowsOf(rows), weight_M.const_data_ptr<float>(), eps, rows.numel() / rows.size(-1), rows.size(-1), MutableRowsOf(y));
+  NormRows(PrecisionOf(x), RowsOf(rows), weight_M.const_data_ptr<float>(), eps, rows.numel() / rows.size(-1), rows.size(-1),
+           MutableRowsOf(y));
   return y;
 }
 
@@ -34,8 +35,8 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
   const at::Tensor rows = x.contiguous(), d_rows = dy.contiguous();
   at::Tensor dx = at::empty_like(rows);
   NormRowsBackward(PrecisionOf(x), RowsOf(d_rows), RowsOf(rows), weight_M.const_data_ptr<float>(), eps,
-                   passing.defined() ? RowsOf(passing) : RowsIn{}, rows.numel() / rows.size(-1),
-                   rows.size(-1), MutableRowsOf(dx));
+                   passing.defined() ? RowsOf(passing) : RowsIn{}, rows.numel() / rows.size(-1), rows.size(-1),
+                   MutableRowsOf(dx));
   return dx;
 }
 

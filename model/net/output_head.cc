@@ -10,7 +10,8 @@ namespace {
 constexpr int64_t kSliceWords = 4096;
 constexpr int64_t kRowsAtOnce = 128;
 
-OutputHead::Targets PlainTargets(const at::Tensor& hidden_TM, const at::Tensor& weight_VM, const at::Tensor& targets_T, bool gradient) {
+OutputHead::Targets PlainTargets(const at::Tensor& hidden_TM, const at::Tensor& weight_VM, const at::Tensor& targets_T,
+                                 bool gradient) {
   const at::Tensor log_probs = at::log_softmax(at::linear(hidden_TM, weight_VM).to(at::kFloat), -1);
   const at::Tensor index = targets_T.to(hidden_TM.device(), at::kLong).unsqueeze(1);
   OutputHead::Targets result{log_probs.gather(1, index).squeeze(1).cpu(), {}};

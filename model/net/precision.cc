@@ -19,8 +19,8 @@ bool AskForTiles() {
 
 CpuFeatures Detect() {
   CpuFeatures found;
-  found.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  found.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vl");
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!found.avx512 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
   const unsigned subleaves = a;

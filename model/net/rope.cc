@@ -58,7 +58,8 @@ at::Tensor ApplyRopePlain(const at::Tensor& x_THD, const at::Tensor& positions, 
   return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x_THD.scalar_type());
 }
 
-void ApplyRope(at::Tensor x_THD, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin, RopeDirection direction) {
+void ApplyRope(at::Tensor x_THD, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,
+               RopeDirection direction) {
   if (!HasKernel(x_THD)) {
     x_THD.copy_(ApplyRopePlain(x_THD, positions, cos, sin, direction));
     return;

@@ -20,7 +20,7 @@ enum class RopeDirection { kForward, kBackward };  // backward turns the other w
 // the tables' rows.
 void ApplyRope(at::Tensor x_THD, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,
                RopeDirection direction = RopeDirection::kForward);
-at::Tensor ApplyRopePlain(const at::Tensor& x_THD, const at::Tensor& positions, const at::Tensor& cos,
-                          const at::Tensor& sin, RopeDirection direction = RopeDirection::kForward);
+at::Tensor ApplyRopePlain(const at::Tensor& x_THD, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,
+                          RopeDirection direction = RopeDirection::kForward);
 
 }  // namespace lorry

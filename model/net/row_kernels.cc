@@ -57,8 +57,7 @@ static LORRY_INLINE void NormBackwardBody(const NormArgs& a, int64_t row) {
   const float along = SumLanes(lanes) / static_cast<float>(a.columns) * r * r;
   if (a.add.start != nullptr) {
     const T* add = reinterpret_cast<const T*>(a.add.start) + row * a.add.stride;
-    for (j = 0; j < a.columns; ++j)
-      Store(dx + j, r * (a.weight[j] * ToFloat(dy[j]) - ToFloat(x[j]) * along) + ToFloat(add[j]));
+    for (j = 0; j < a.columns; ++j) Store(dx + j, r * (a.weight[j] * ToFloat(dy[j]) - ToFloat(x[j]) * along) + ToFloat(add[j]));
   } else {
     for (j = 0; j < a.columns; ++j) Store(dx + j, r * (a.weight[j] * ToFloat(dy[j]) - ToFloat(x[j]) * along));
   }
@@ -83,7 +82,7 @@ struct SwiGluArgs {
   RowsIn gate_up;
   int64_t width;
   RowsOut y;
-  RowsIn dy;           // backward only
+  RowsIn dy;  // backward only
   RowsOut d_gate_up;
 };
 
@@ -150,13 +149,14 @@ static LORRY_INLINE void LogProbBody(const LogProbArgs& a, int64_t row) {
   Store(d + target, std::expm1(a.log_prob[row]));  // p - 1, without cancellation where p is near 1
 }
 
-#define LORRY_ROW_KERNEL(name, body, Args)                                                        \
-  LORRY_VECTOR_KERNEL(name##Fp32, body<float>, (const Args& args, int64_t row), (args, row))      \
-  LORRY_VECTOR_KERNEL(name##Bf16, body<Bf16>, (const Args& args, int64_t row), (args, row))       \
-  void name(Precision precision, const Args& args, int64_t rows) {                                \
-    const auto one = precision == Precision::kBf16 ? name##Bf16 : name##Fp32;                     \
-    _Pragma("omp parallel for schedule(static) if (omp_get_max_threads() > 1 && !omp_in_parallel())") \
-    for (int64_t row = 0; row < rows; ++row) one(args, row);                                      \
+#define LORRY_ROW_KERNEL(name, body, Args)                                                                                    \
+  LORRY_VECTOR_KERNEL(name##Fp32, body<float>, (const Args& args, int64_t row), (args, row))                                  \
+  LORRY_VECTOR_KERNEL(name##Bf16, body<Bf16>, (const Args& args, int64_t row), (args, row))                                   \
+  void name(Precision precision, const Args& args, int64_t rows) {                                                            \
+    const auto one = precision == Precision::kBf16 ? name##Bf16 : name##Fp32;                                                 \
+    _Pragma("omp parallel for schedule(static) if (omp_get_max_threads() > 1 && !omp_in_parallel())") for (int64_t row = 0;   \
+                                                                                                           row < rows; ++row) \
+        one(args, row);                                                                                                       \
   }
 
 LORRY_ROW_KERNEL(RunNorm, NormBody, NormArgs)

@@ -41,7 +41,8 @@ void RopeRowsInPlace(Precision precision, const RopeRows& rope);
 // y [rows, width] = silu(gate) * up of gate_up [rows, 2 width].
 void SwiGluRows(Precision precision, RowsIn gate_up, int64_t rows, int64_t width, RowsOut y);
 // d_gate_up for dy, and y once more: the next gradient needs it, and it is cheap to have here.
-void SwiGluRowsBackward(Precision precision, RowsIn dy, RowsIn gate_up, int64_t rows, int64_t width, RowsOut d_gate_up, RowsOut y);
+void SwiGluRowsBackward(Precision precision, RowsIn dy, RowsIn gate_up, int64_t rows, int64_t width, RowsOut d_gate_up,
+                        RowsOut y);
 
 // Logits [rows, columns] fp32 and one target each: log_prob[r] = logits[r, target] - log sum exp(logits[r]).
 // With d_logits.start not null: softmax(logits) - onehot(target) in `precision`, the gradient of -log_prob.

@@ -29,8 +29,8 @@ SwiGluGradients SwiGluBackward(const at::Tensor& dy, const at::Tensor& gate_up) 
   if (!HasKernel(gate_up)) return SwiGluBackwardPlain(dy, gate_up);
   const at::Tensor rows = gate_up.contiguous(), d_rows = dy.contiguous();
   SwiGluGradients gradients{at::empty_like(rows), at::empty_like(d_rows)};
-  SwiGluRowsBackward(PrecisionOf(rows), RowsOf(d_rows), RowsOf(rows), rows.size(0), rows.size(-1) / 2, MutableRowsOf(gradients.d_gate_up),
-                     MutableRowsOf(gradients.y));
+  SwiGluRowsBackward(PrecisionOf(rows), RowsOf(d_rows), RowsOf(rows), rows.size(0), rows.size(-1) / 2,
+                     MutableRowsOf(gradients.d_gate_up), MutableRowsOf(gradients.y));
   return gradients;
 }
 

@@ -17,14 +17,14 @@
 #define LORRY_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")))
 #define LORRY_TARGET_AVX2 __attribute__((target("avx2,fma")))
 
-#define LORRY_VECTOR_KERNEL(name, body, parameters, arguments)                        \
-  LORRY_TARGET_AVX512 static void name##Avx512 parameters { body arguments; }         \
-  LORRY_TARGET_AVX2 static void name##Avx2 parameters { body arguments; }             \
-  static void name##Plain parameters { body arguments; }                              \
-  void name parameters {                                                              \
-    if (CpuHasAvx512()) return name##Avx512 arguments;                                \
-    if (CpuHasAvx2()) return name##Avx2 arguments;                                    \
-    name##Plain arguments;                                                            \
+#define LORRY_VECTOR_KERNEL(name, body, parameters, arguments)                \
+  LORRY_TARGET_AVX512 static void name##Avx512 parameters { body arguments; } \
+  LORRY_TARGET_AVX2 static void name##Avx2 parameters { body arguments; }     \
+  static void name##Plain parameters { body arguments; }                      \
+  void name parameters {                                                      \
+    if (CpuHasAvx512()) return name##Avx512 arguments;                        \
+    if (CpuHasAvx2()) return name##Avx2 arguments;                            \
+    name##Plain arguments;                                                    \
   }
 
 namespace lorry {

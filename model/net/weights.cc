@@ -29,9 +29,15 @@ void KeepFreedMemory() {
 Result<at::Tensor> ViewOf(const TensorView& stored) {
   at::ScalarType dtype;
   switch (stored.dtype) {
-    case DType::kF32: dtype = at::kFloat; break;
-    case DType::kF16: dtype = at::kHalf; break;
-    case DType::kBF16: dtype = at::kBFloat16; break;
+    case DType::kF32:
+      dtype = at::kFloat;
+      break;
+    case DType::kF16:
+      dtype = at::kHalf;
+      break;
+    case DType::kBF16:
+      dtype = at::kBFloat16;
+      break;
     default:
       return MakeError(ErrorCode::kUnsupported, fmt::format("{} is stored as {}", stored.name, NameOf(stored.dtype)),
                        "weights are F32, F16 or BF16");
@@ -75,8 +81,9 @@ class WeightLoader {
  private:
   Status Check() const {
     LORRY_TRY(CheckRunnable(config_, "config.json"));
-    if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16())
+    if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16()) {
       return MakeError(ErrorCode::kUnsupported, "this CPU has no AVX-512 BF16", "use precision: fp32");
+    }
     return OkStatus();
   }
 

@@ -23,8 +23,11 @@ TEST_CASE("a child's end is told apart: status or signal") {
 
 TEST_CASE("environment, folder and output files") {
   TempDirectory dir;
-  auto child = ChildProcess::Start({.argv = {"sh", "-c", "echo $GREETING; pwd; echo bad >&2"}, .env = {{"GREETING", "hi"}},
-                                    .cwd = dir.path(), .stdout_path = dir.path() + "/out", .stderr_path = dir.path() + "/out"});
+  auto child = ChildProcess::Start({.argv = {"sh", "-c", "echo $GREETING; pwd; echo bad >&2"},
+                                    .env = {{"GREETING", "hi"}},
+                                    .cwd = dir.path(),
+                                    .stdout_path = dir.path() + "/out",
+                                    .stderr_path = dir.path() + "/out"});
   REQUIRE(child.ok());
   CHECK(child->Wait()->exit_status == 0);
   CHECK(*ReadFile(dir.path() + "/out") == "hi\n" + dir.path() + "\nbad\n");
@@ -37,7 +40,8 @@ TEST_CASE("a program that cannot start is an error, not a child") {
   CHECK(ChildProcess::Start({.argv = {dir.path() + "/text"}}).error().code == ErrorCode::kNotAllowed);
   std::filesystem::permissions(dir.path() + "/text", std::filesystem::perms::all);
   CHECK(ChildProcess::Start({.argv = {dir.path() + "/text"}}).error().code == ErrorCode::kNotAllowed);
-  for (const SpawnOptions& options : {SpawnOptions{.argv = {"true"}, .cwd = "/no/such/folder"}, SpawnOptions{.argv = {"true"}, .stdout_path = "/no/such/folder"}}) {
+  for (const SpawnOptions& options : {SpawnOptions{.argv = {"true"}, .cwd = "/no/such/folder"},
+                                      SpawnOptions{.argv = {"true"}, .stdout_path = "/no/such/folder"}}) {
     const Error error = ChildProcess::Start(options).error();
     CHECK(error.code == ErrorCode::kStorage);
     CHECK(error.message.find(" /no/such/folder: ") != std::string::npos);
@@ -49,7 +53,8 @@ TEST_CASE("a signal reaches the whole group, and the group dies with its owner")
   TempDirectory dir;
   pid_t grandchild = 0;
   {
-    auto child = ChildProcess::Start({.argv = {"sh", "-c", "sleep 60 & echo $! > pid.tmp; mv pid.tmp pid; wait"}, .cwd = dir.path()});
+    auto child =
+        ChildProcess::Start({.argv = {"sh", "-c", "sleep 60 & echo $! > pid.tmp; mv pid.tmp pid; wait"}, .cwd = dir.path()});
     REQUIRE(child.ok());
     while (!FileExists(dir.path() + "/pid")) REQUIRE_FALSE(child->Wait(Millis(5)).has_value());
     grandchild = std::stoi(*ReadFile(dir.path() + "/pid"));

@@ -54,7 +54,11 @@ TEST_CASE("a task file reads back") {
 TEST_CASE("a task file of another schema or shape is refused") {
   for (const auto& change : std::vector<std::function<void(json&)>>{
            [](json& j) { j["schema"] = 2; }, [](json& j) { j.erase("schema"); }, [](json& j) { j["run"] = 7; },
-           [](json& j) { j["ranks"] = 0; }, [](json& j) { j["lanes"] = 3, j["ranks"] = 2; }, [](json& j) { j["inputs"] = "x"; j["lanes"] = "two"; },
+           [](json& j) { j["ranks"] = 0; }, [](json& j) { j["lanes"] = 3, j["ranks"] = 2; },
+           [](json& j) {
+             j["inputs"] = "x";
+             j["lanes"] = "two";
+           },
            [](json& j) { j = json::array(); }}) {
     json value = Example().ToJson();
     change(value);

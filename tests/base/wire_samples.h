@@ -1,5 +1,5 @@
-// One message of each interesting shape, for the wire's tests and its fuzz corpus. The captures in tests/golden/wire were written by
-// version 1.0 and must be read, and written again byte for byte, by every later 1.x.
+// One message of each interesting shape, for the wire's tests and its fuzz corpus. The captures in tests/golden/wire were written
+// by version 1.0 and must be read, and written again byte for byte, by every later 1.x.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,8 @@ inline Finished SampleFinished() {
   Finished finished;
   finished.attempt = {RunId("r-abcdefghijkl"), AttemptNumber(2), Epoch(41)};
   finished.reason = EndReason::kDataError;
-  finished.error = ErrorDetail::Of(Error{ErrorCode::kData, "a row has no completion", "remove it", "train.jsonl", 17, 3, "completion"});
+  finished.error =
+      ErrorDetail::Of(Error{ErrorCode::kData, "a row has no completion", "remove it", "train.jsonl", 17, 3, "completion"});
   finished.outputs = {{"adapter", true, {{"adapter_config.json", Sha256Of("x"), 700}}}};
   finished.first_span = 3;
   finished.spans = {{DeviceId("n1/cpu-0"), "cpu", UsageClass::kProductive, Instant(1000), Instant(2000)},
@@ -28,11 +29,18 @@ inline Submit SampleSubmit() {
 }
 
 inline RowReports SampleRowReports() {
-  return {{RunId("r-1"), AttemptNumber(1), Epoch(5)}, {{RowIndex(9), RowState::kError, AttemptNumber(1), "attempts/1/shard-0", 100, 20, Sha256Of("row"), 117, 21, 850}}};
+  return {{RunId("r-1"), AttemptNumber(1), Epoch(5)},
+          {{RowIndex(9), RowState::kError, AttemptNumber(1), "attempts/1/shard-0", 100, 20, Sha256Of("row"), 117, 21, 850}}};
 }
 
 inline Hello SampleHello() {
-  return {WorkerId("n1"), "boot-1", "0.1.0", "host", "home", {{DeviceId("GPU-1"), "H100", true, 80000000000u, "", "{}"}}, {{RunId("r-1"), AttemptNumber(1), Epoch(5)}}};
+  return {WorkerId("n1"),
+          "boot-1",
+          "0.1.0",
+          "host",
+          "home",
+          {{DeviceId("GPU-1"), "H100", true, 80000000000u, "", "{}"}},
+          {{RunId("r-1"), AttemptNumber(1), Epoch(5)}}};
 }
 
 struct Capture {

@@ -81,7 +81,8 @@ TEST_CASE("a body that lies about its lengths is refused, not believed") {
   std::string bytes = EncodeMessage(Header{}, HasBlobs{{Sha256Of("a")}});
   bytes[kHeaderBytes] = '\xff';
   bytes[kHeaderBytes + 3] = '\x7f';
-  CHECK(DecodeBody<HasBlobs>(*ParseMessage(bytes)).error().message == "malformed has_blobs message: a list is longer than its message");
+  CHECK(DecodeBody<HasBlobs>(*ParseMessage(bytes)).error().message ==
+        "malformed has_blobs message: a list is longer than its message");
   std::string flag = EncodeMessage(Header{}, CancelRun{RunId("r"), true, ""});
   flag[kHeaderBytes + 5] = 7;
   CHECK(DecodeBody<CancelRun>(*ParseMessage(flag)).error().message == "malformed cancel_run message: a flag is neither 0 nor 1");

@@ -13,7 +13,10 @@ using nlohmann::json;
 // Three rows of input; their results in one shard, in any order.
 struct Batch {
   Batch() {
-    REQUIRE(WriteFileAtomically(input, "{\"id\":\"a\",\"prompt\":\"p\",\"ref\":\"fast editor\"}\n\n{\"id\":\"b\",\"prompt\":\"q\",\"ref\":\"x\"}\nnot json\n").ok());
+    REQUIRE(WriteFileAtomically(input,
+                                "{\"id\":\"a\",\"prompt\":\"p\",\"ref\":\"fast "
+                                "editor\"}\n\n{\"id\":\"b\",\"prompt\":\"q\",\"ref\":\"x\"}\nnot json\n")
+                .ok());
     REQUIRE(MakeDirectories(dir.path() + "/attempts/1").ok());
   }
   void Write(const std::vector<ShardRow>& rows) {
@@ -25,7 +28,8 @@ struct Batch {
     REQUIRE(cursor.ok());
     ShardIndex index;
     REQUIRE(index.AddShardsBelow(dir.path() + "/attempts").ok());
-    return AssembleBatch(*cursor, index, {.directory = dir.path() + "/out", .title = "t", .evaluate = true, .reference_field = "ref"});
+    return AssembleBatch(*cursor, index,
+                         {.directory = dir.path() + "/out", .title = "t", .evaluate = true, .reference_field = "ref"});
   }
   TempDirectory dir;
   std::string input = dir.path() + "/input.jsonl";
@@ -65,7 +69,8 @@ TEST_CASE("a row that the scheduler gave up is an error row, whatever a shard ho
   index.Add(given_up, {}, true);
   REQUIRE(index.AddShardsBelow(batch.dir.path() + "/attempts").ok());
   auto cursor = RowCursor::Open(batch.input, "");
-  const auto assembled = AssembleBatch(*cursor, index, {.directory = batch.dir.path() + "/out", .title = "t", .evaluate = true, .reference_field = "ref"});
+  const auto assembled = AssembleBatch(
+      *cursor, index, {.directory = batch.dir.path() + "/out", .title = "t", .evaluate = true, .reference_field = "ref"});
   REQUIRE(assembled.ok());
   CHECK((assembled->rows == 3 && assembled->ok == 1 && assembled->errors == 2));
   const std::string errors = *ReadFile(batch.dir.path() + "/out/errors.jsonl");

@@ -34,10 +34,13 @@ class BatchJob {
   }
 
   std::string RunDir(const std::string& run) const { return dir_.path() + "/" + run; }
-  std::string AttemptDir(const std::string& run, int attempt) const { return RunDir(run) + "/attempts/" + std::to_string(attempt); }
+  std::string AttemptDir(const std::string& run, int attempt) const {
+    return RunDir(run) + "/attempts/" + std::to_string(attempt);
+  }
 
   // Writes the attempt's task.json and starts the program on it.
-  ChildProcess Start(const std::string& run, int attempt, int lanes, const std::string& socket = "", nlohmann::json shards = nlohmann::json::array()) {
+  ChildProcess Start(const std::string& run, int attempt, int lanes, const std::string& socket = "",
+                     nlohmann::json shards = nlohmann::json::array()) {
     const std::string attempt_dir = AttemptDir(run, attempt);
     REQUIRE(MakeDirectories(attempt_dir).ok());
     TaskFile task;
@@ -83,23 +86,31 @@ class BatchJob {
     int64_t rows = 0;
     const std::string shard = AttemptDir(run, attempt) + "/" + ShardFileName(0);
     if (!FileExists(shard)) return 0;
-    REQUIRE(ScanShard(shard, [&rows](const ShardRow&, const RowPlace&) { ++rows; return OkStatus(); }).ok());
+    REQUIRE(ScanShard(shard, [&rows](const ShardRow&, const RowPlace&) {
+              ++rows;
+              return OkStatus();
+            }).ok());
     return rows;
   }
   int64_t ShardBytes(const std::string& run, int attempt) const {
     const auto size = FileSize(AttemptDir(run, attempt) + "/" + ShardFileName(0));
     return size.ok() ? size->count() : 0;
   }
-  std::string Lines(const std::string& run, int attempt) const {
-    return *ReadFile(AttemptDir(run, attempt) + "/lines");
-  }
+  std::string Lines(const std::string& run, int attempt) const { return *ReadFile(AttemptDir(run, attempt) + "/lines"); }
 
  private:
   nlohmann::json Job() const {
-    return {{"kind", "batch"}, {"name", "tiny"}, {"project", "tests"}, {"model", dir_.path() + "/model"}, {"input", dir_.path() + "/input.jsonl"},
-            {"prompt", "Say: {{ text }}"}, {"output", dir_.path() + "/out"}, {"resources", {{"cpus", 2}}},
-            {"sampling", {{"max_tokens", 24}, {"temperature", 0.7}, {"top_p", 0.9}, {"seed", 5}, {"stop", nlohmann::json::array()}}},
-            {"evaluate", {{"reference", "ref"}, {"metrics", {"rouge"}}}}};
+    return {
+        {"kind", "batch"},
+        {"name", "tiny"},
+        {"project", "tests"},
+        {"model", dir_.path() + "/model"},
+        {"input", dir_.path() + "/input.jsonl"},
+        {"prompt", "Say: {{ text }}"},
+        {"output", dir_.path() + "/out"},
+        {"resources", {{"cpus", 2}}},
+        {"sampling", {{"max_tokens", 24}, {"temperature", 0.7}, {"top_p", 0.9}, {"seed", 5}, {"stop", nlohmann::json::array()}}},
+        {"evaluate", {{"reference", "ref"}, {"metrics", {"rouge"}}}}};
   }
   TempDirectory dir_;
 };

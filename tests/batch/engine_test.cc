@@ -22,8 +22,11 @@ struct Setting {
 };
 
 EngineOptions Options(const Setting& setting) {
-  return {.max_rows = setting.max_rows, .tokens_per_step = setting.tokens_per_step, .memory_bytes = setting.memory_bytes,
-          .shared_prefixes = setting.shared_prefixes, .end_tokens = {kEnd}};
+  return {.max_rows = setting.max_rows,
+          .tokens_per_step = setting.tokens_per_step,
+          .memory_bytes = setting.memory_bytes,
+          .shared_prefixes = setting.shared_prefixes,
+          .end_tokens = {kEnd}};
 }
 
 // Rows whose prompts share beginnings of different length, greedy and sampled by turns.
@@ -50,16 +53,20 @@ std::vector<EngineRow> Rows(int64_t count, uint64_t seed) {
 
 using Answers = std::map<int64_t, std::vector<TokenId>>;
 
-Answers Compute(const std::vector<EngineRow>& rows, const Setting& setting, HashModel& model, EngineCounters* counters = nullptr) {
+Answers Compute(const std::vector<EngineRow>& rows, const Setting& setting, HashModel& model,
+                EngineCounters* counters = nullptr) {
   Engine engine(model, Options(setting), [](TokenId id) { return std::string(1, static_cast<char>('a' + id % 26)); });
   RowFeed feed;
   for (const EngineRow& row : rows) feed.Push(row);
   feed.Close();
   Answers answers;
-  REQUIRE(engine.Run(feed, [&](EngineResult result) {
-    REQUIRE(!result.error);
-    REQUIRE(answers.emplace(result.row.index, result.tokens).second);
-  }).ok());
+  REQUIRE(engine
+              .Run(feed,
+                   [&](EngineResult result) {
+                     REQUIRE(!result.error);
+                     REQUIRE(answers.emplace(result.row.index, result.tokens).second);
+                   })
+              .ok());
   if (counters != nullptr) *counters = engine.counters();
   return answers;
 }
@@ -68,7 +75,9 @@ TEST_CASE("a row's tokens depend on the row alone", "[engine]") {
   const auto rows = Rows(60, 7);
   HashModel alone_model;
   Answers alone;
-  for (const EngineRow& row : rows) alone.merge(Compute({row}, {.max_rows = 1, .tokens_per_step = 4096, .shared_prefixes = 0}, alone_model));
+  for (const EngineRow& row : rows) {
+    alone.merge(Compute({row}, {.max_rows = 1, .tokens_per_step = 4096, .shared_prefixes = 0}, alone_model));
+  }
   REQUIRE(alone.size() == rows.size());
   const Setting settings[] = {
       {},

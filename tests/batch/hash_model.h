@@ -40,7 +40,9 @@ class HashModel : public DecodeModel {
         if (next == piece.logits_at.size() || piece.logits_at[next] != static_cast<int32_t>(i)) continue;
         ++next;
         float* row = logits_.data() + rows.size() * kVocabulary;
-        for (int64_t v = 0; v < kVocabulary; ++v) row[v] = static_cast<float>(Mix(memory.hashes.back() + static_cast<uint64_t>(v)) % 1000) / 100.0F;
+        for (int64_t v = 0; v < kVocabulary; ++v) {
+          row[v] = static_cast<float>(Mix(memory.hashes.back() + static_cast<uint64_t>(v)) % 1000) / 100.0F;
+        }
         rows.emplace_back(row, static_cast<size_t>(kVocabulary));
       }
     }

@@ -137,7 +137,9 @@ TEST_CASE_METHOD(BatchJob, "rows are leased, reported once and offered again aft
     books.LoseLeases();
   }
   CHECK(offered_again > 0);
-  for (const char* file : {"output.jsonl", "errors.jsonl", "report.json"}) CHECK(Output("leased", 3, file) == Output("whole", 1, file));
+  for (const char* file : {"output.jsonl", "errors.jsonl", "report.json"}) {
+    CHECK(Output("leased", 3, file) == Output("whole", 1, file));
+  }
 }
 
 TEST_CASE_METHOD(BatchJob, "rows that the scheduler gave up come out as error rows", "[lease]") {

@@ -13,25 +13,42 @@ using nlohmann::json;
 struct Fixture {
   Tokenizer tokenizer = *Tokenizer::FromTokenizerJson(TinyTokenizerJson(), "", "tiny");
   ChatTemplate chat = *ChatTemplate::Parse(kTinyChatTemplate, "tiny");
-  RowDefaults defaults{.sampling = {.max_tokens = 9, .stop = {"END"}}, .model_names = {"acme/tiny", "tiny"}, .model = "acme/tiny@v1", .created = 7};
+  RowDefaults defaults{.sampling = {.max_tokens = 9, .stop = {"END"}},
+                       .model_names = {"acme/tiny", "tiny"},
+                       .model = "acme/tiny@v1",
+                       .created = 7};
 
   Result<EngineRow> Prepare(const BatchRow& row) { return PrepareRow(row, defaults, tokenizer, &chat); }
 };
 
 BatchRow OpenAi(const json& body) {
-  return {.index = 4, .line = 5, .id = "k", .form = BatchForm::kOpenAiChat, .messages = {{.role = "user", .content = "hi"}}, .body = body.dump()};
+  return {.index = 4,
+          .line = 5,
+          .id = "k",
+          .form = BatchForm::kOpenAiChat,
+          .messages = {{.role = "user", .content = "hi"}},
+          .body = body.dump()};
 }
 
 TEST_CASE_METHOD(Fixture, "a row's own sampling goes before the job's", "[rows]") {
-  const auto row = Prepare(OpenAi({{"model", "tiny"}, {"messages", json::array()}, {"max_tokens", 3}, {"temperature", 0.5}, {"seed", 11}, {"stop", {"a", "b"}},
-                                   {"user", "me"}, {"n", 1}, {"stream", false}, {"logit_bias", json::object()}}));
+  const auto row = Prepare(OpenAi({{"model", "tiny"},
+                                   {"messages", json::array()},
+                                   {"max_tokens", 3},
+                                   {"temperature", 0.5},
+                                   {"seed", 11},
+                                   {"stop", {"a", "b"}},
+                                   {"user", "me"},
+                                   {"n", 1},
+                                   {"stream", false},
+                                   {"logit_bias", json::object()}}));
   REQUIRE(row.ok());
   CHECK((row->sampling.max_tokens == 3 && row->sampling.temperature == 0.5 && row->sampling.seed == 11));
   CHECK(row->sampling.stop == std::vector<std::string>{"a", "b"});
   CHECK(row->head.model == "tiny");
   const std::string text = tokenizer.Decode(row->prompt, false);
   CHECK(text == "<s>user\nhi</s><s>assistant\n");
-  const auto plain = Prepare({.id = "p", .form = BatchForm::kMessages, .messages = {{.role = "user", .content = "hi"}}, .body = "{\"max_tokens\":3}"});
+  const auto plain = Prepare(
+      {.id = "p", .form = BatchForm::kMessages, .messages = {{.role = "user", .content = "hi"}}, .body = "{\"max_tokens\":3}"});
   CHECK(plain->sampling.max_tokens == 9);  // only OpenAI rows carry requests
 }
 
@@ -41,11 +58,16 @@ TEST_CASE_METHOD(Fixture, "rows that cannot be carried out say why", "[rows]") {
     const char* code;
   };
   const Case cases[] = {
-      {{{"model", "gpt-4"}}, "model_not_found"},       {{{"model", 4}}, "invalid_parameter"},
-      {{{"temperature", -1}}, "invalid_parameter"},    {{{"temperature", "hot"}}, "invalid_parameter"},
-      {{{"max_tokens", 1.5}}, "invalid_parameter"},    {{{"max_tokens", 0}}, "invalid_parameter"},
-      {{{"n", 2}}, "unsupported_parameter"},           {{{"stream", true}}, "unsupported_parameter"},
-      {{{"mystery", 1}}, "unsupported_parameter"},     {{{"stop", {1}}}, "invalid_parameter"},
+      {{{"model", "gpt-4"}}, "model_not_found"},
+      {{{"model", 4}}, "invalid_parameter"},
+      {{{"temperature", -1}}, "invalid_parameter"},
+      {{{"temperature", "hot"}}, "invalid_parameter"},
+      {{{"max_tokens", 1.5}}, "invalid_parameter"},
+      {{{"max_tokens", 0}}, "invalid_parameter"},
+      {{{"n", 2}}, "unsupported_parameter"},
+      {{{"stream", true}}, "unsupported_parameter"},
+      {{{"mystery", 1}}, "unsupported_parameter"},
+      {{{"stop", {1}}}, "invalid_parameter"},
       {{{"response_format", {{"type", "json_schema"}}}}, "unsupported_parameter"},
   };
   for (const Case& c : cases) {
@@ -75,7 +97,11 @@ TEST_CASE_METHOD(Fixture, "lines hold what the job decides and nothing else", "[
   const std::string text = CompletionText(result, tokenizer);
   CHECK(text == "fine");
   const json own = json::parse(OutputLine(result, text, defaults));
-  CHECK(own == json({{"id", "a"}, {"output", "fine"}, {"finish_reason", "stop"}, {"error", nullptr}, {"guardrails", json::array()},
+  CHECK(own == json({{"id", "a"},
+                     {"output", "fine"},
+                     {"finish_reason", "stop"},
+                     {"error", nullptr},
+                     {"guardrails", json::array()},
                      {"usage", {{"prompt_tokens", 5}, {"completion_tokens", 12}, {"total_tokens", 17}}}}));
   result.row.head.form = BatchForm::kOpenAiChat;
   const json chat = json::parse(OutputLine(result, text, defaults));

@@ -10,7 +10,13 @@ namespace lorry {
 namespace {
 
 ShardRow Row(int64_t index, std::string line, RowState state = RowState::kOk) {
-  return {.index = index, .epoch = 4, .state = state, .prompt_tokens = 7, .completion_tokens = 3, .millis = 12, .line = std::move(line)};
+  return {.index = index,
+          .epoch = 4,
+          .state = state,
+          .prompt_tokens = 7,
+          .completion_tokens = 3,
+          .millis = 12,
+          .line = std::move(line)};
 }
 
 std::vector<ShardRow> Scan(const std::string& path, std::vector<RowPlace>* places = nullptr) {
@@ -106,10 +112,13 @@ TEST_CASE("the writer tells of a row only when it is in the file", "[shard]") {
   const std::string path = dir.path() + "/shard-0.rows";
   std::vector<int64_t> told;
   {
-    RowWriter writer(*ShardWriter::Create(path), [&](const ShardRow& row, const RowPlace& place) {
-      CHECK(*ReadRowLine(place) == row.line);
-      told.push_back(row.index);
-    }, [](const Error& error) { FAIL(error.Format()); });
+    RowWriter writer(
+        *ShardWriter::Create(path),
+        [&](const ShardRow& row, const RowPlace& place) {
+          CHECK(*ReadRowLine(place) == row.line);
+          told.push_back(row.index);
+        },
+        [](const Error& error) { FAIL(error.Format()); });
     for (int i = 0; i < 200; ++i) writer.Put(Row(i, "line " + std::to_string(i)));
     writer.Flush();
     CHECK(told.size() == 200);

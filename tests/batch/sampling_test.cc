@@ -16,7 +16,8 @@ TEST_CASE("greedy takes the largest logit, the lowest id on a tie", "[sampling]"
     TokenId token;
   };
   const Case cases[] = {
-      {{1, 3, 2}, 1}, {{-1, -3, -2}, 0}, {{2, 5, 5, 1}, 1}, {{-0.0F, 0.0F, -1}, 0}, {{0.0F, -0.0F}, 0}, {{-inf, -8, -inf}, 1}, {{-2, inf, 9}, 1},
+      {{1, 3, 2}, 1},     {{-1, -3, -2}, 0},     {{2, 5, 5, 1}, 1}, {{-0.0F, 0.0F, -1}, 0},
+      {{0.0F, -0.0F}, 0}, {{-inf, -8, -inf}, 1}, {{-2, inf, 9}, 1},
   };
   for (const Case& c : cases) {
     CHECK(*GreedyToken(Row(c.logits)) == c.token);
@@ -42,9 +43,9 @@ TEST_CASE("draws follow the probabilities and their cuts", "[sampling]") {
   };
   const Case cases[] = {
       {1, 1, 0, {0.15, 0.5, 0.05, 0.3}},
-      {1, 0.8, 0, {0, 0.625, 0, 0.375}},        // the smallest set that holds 0.8
+      {1, 0.8, 0, {0, 0.625, 0, 0.375}},  // the smallest set that holds 0.8
       {1, 1, 3, {0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95}},
-      {1, 0.1, 0, {0, 1, 0, 0}},                // at least one
+      {1, 0.1, 0, {0, 1, 0, 0}},  // at least one
       {0.5, 1, 0, {0.0225 / 0.365, 0.25 / 0.365, 0.0025 / 0.365, 0.09 / 0.365}},
   };
   for (const Case& c : cases) {
@@ -88,7 +89,9 @@ TEST_CASE("stop texts are found across tokens", "[sampling]") {
 }
 
 TEST_CASE("sampling out of range is named", "[sampling]") {
-  const SamplingParams bad[] = {{.max_tokens = 0}, {.temperature = -1}, {.temperature = std::nan("")}, {.top_p = 0}, {.top_p = 1.5}, {.top_k = -1}, {.stop = {""}}};
+  const SamplingParams bad[] = {{.max_tokens = 0}, {.temperature = -1}, {.temperature = std::nan("")},
+                                {.top_p = 0},      {.top_p = 1.5},      {.top_k = -1},
+                                {.stop = {""}}};
   for (const SamplingParams& params : bad) {
     const Status status = CheckSampling(params);
     REQUIRE(!status.ok());

@@ -63,7 +63,8 @@ std::vector<EngineRow> Rows(int64_t count) {
   return rows;
 }
 
-std::map<int64_t, std::vector<TokenId>> Compute(const LoadedModel& model, const std::vector<EngineRow>& rows, EngineOptions options) {
+std::map<int64_t, std::vector<TokenId>> Compute(const LoadedModel& model, const std::vector<EngineRow>& rows,
+                                                EngineOptions options) {
   const auto lane = model.new_lane();
   options.end_tokens = model.end_tokens;
   Engine engine(*lane, options, [&model](TokenId id) { return model.tokenizer.TokenBytes(id); });
@@ -71,10 +72,13 @@ std::map<int64_t, std::vector<TokenId>> Compute(const LoadedModel& model, const 
   for (const EngineRow& row : rows) feed.Push(row);
   feed.Close();
   std::map<int64_t, std::vector<TokenId>> answers;
-  REQUIRE(engine.Run(feed, [&](EngineResult result) {
-    REQUIRE(!result.error);
-    answers[result.row.index] = result.tokens;
-  }).ok());
+  REQUIRE(engine
+              .Run(feed,
+                   [&](EngineResult result) {
+                     REQUIRE(!result.error);
+                     answers[result.row.index] = result.tokens;
+                   })
+              .ok());
   return answers;
 }
 

@@ -106,7 +106,9 @@ TEST_CASE("an error with --json is one document with stable keys", "[cli]") {
   const TempDirectory home;
   const Outcome outcome = Lorry({"plan", "/no/such/job.yaml", "--json"}, home.path());
   CHECK(outcome.status == 2);
-  for (const char* key : {"\"code\":", "\"message\":", "\"hint\":", "\"file\":", "\"line\":", "\"key\":"}) CHECK(outcome.out.find(key) != std::string::npos);
+  for (const char* key : {"\"code\":", "\"message\":", "\"hint\":", "\"file\":", "\"line\":", "\"key\":"}) {
+    CHECK(outcome.out.find(key) != std::string::npos);
+  }
 }
 
 TEST_CASE("plan needs no scheduler and writes nothing", "[cli]") {
@@ -120,9 +122,12 @@ TEST_CASE("plan needs no scheduler and writes nothing", "[cli]") {
 TEST_CASE("plan and submit take a model as a directory or by its name in the registry, never as one file", "[cli]") {
   const TempDirectory home;
   REQUIRE(WriteFileAtomically(home.path() + "/m.gguf", "GGUF").ok());
-  const Outcome plan = Lorry({"plan", "configs/batch.yaml", "--set", "model=" + home.path() + "/m.gguf", "--set", "output=" + home.path()}, home.path() + "/home");
+  const Outcome plan =
+      Lorry({"plan", "configs/batch.yaml", "--set", "model=" + home.path() + "/m.gguf", "--set", "output=" + home.path()},
+            home.path() + "/home");
   CHECK(plan.status == 2);
-  CHECK(plan.err.find("model: " + home.path() + "/m.gguf is a file; a model directory or a registry name is expected") != std::string::npos);
+  CHECK(plan.err.find("model: " + home.path() + "/m.gguf is a file; a model directory or a registry name is expected") !=
+        std::string::npos);
   CHECK(plan.err.find("lorry model import " + home.path() + "/m.gguf --name ORG/NAME") != std::string::npos);
 }
 
@@ -155,7 +160,11 @@ TEST_CASE("addresses of a process that is gone are not told", "[cli]") {
 }
 
 TEST_CASE("daemons are asked where they listen", "[cli]") {
-  struct Row { const char* cluster; const char* http; const char* client; };
+  struct Row {
+    const char* cluster;
+    const char* http;
+    const char* client;
+  };
   const Row rows[] = {
       {"{}", "http://127.0.0.1:8600", "tcp://127.0.0.1:8601"},
       {"bind: 0.0.0.0\nclient_port: 9001\n", "http://127.0.0.1:8600", "tcp://127.0.0.1:9001"},

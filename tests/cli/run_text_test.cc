@@ -19,8 +19,9 @@ TEST_CASE("show has a run's head, attempts with device time, files and job") {
     "inputs": [{"name": "train", "directory": false, "files": [{"path": "t.jsonl", "digest": "cd", "size": 1500}]}],
     "outputs": [], "result": {"adapter": "a/b@v3", "version": "v3"}, "job": {"kind": "finetune", "training": {"max_steps": 20}}})");
   const std::string text = ShowText(run);
-  for (const char* part : {"r-1  docs\n", "state      succeeded (done)\n", "done       20 of 20\n", "checkpoint step 20\n", "published  a/b@v3\n",
-                           "1m 01s", "node_lost", "productive 2m 00s, startup 3.0s", "still", "1.5 kB", "\njob\n  kind: finetune\n  training:\n    max_steps: 20\n"}) {
+  for (const char* part : {"r-1  docs\n", "state      succeeded (done)\n", "done       20 of 20\n", "checkpoint step 20\n",
+                           "published  a/b@v3\n", "1m 01s", "node_lost", "productive 2m 00s, startup 3.0s", "still", "1.5 kB",
+                           "\njob\n  kind: finetune\n  training:\n    max_steps: 20\n"}) {
     CAPTURE(text, part);
     CHECK(text.find(part) != std::string::npos);
   }
@@ -34,9 +35,14 @@ TEST_CASE("show and explain take an answer that says little, and let no control 
 }
 
 TEST_CASE("what a followed run shows: its newest metrics and dollars, and why it ended") {
-  struct Row { const char* live_json; const char* usd; const char* text; };
+  struct Row {
+    const char* live_json;
+    const char* usd;
+    const char* text;
+  };
   const std::vector<Row> rows = {
-      {R"({"t":"step","step":3,"steps":60,"loss":2.31,"tokens":2048,"seconds":2.0})", "0.00210049", "loss 2.3100  1024 tokens/s  $0.002100"},
+      {R"({"t":"step","step":3,"steps":60,"loss":2.31,"tokens":2048,"seconds":2.0})", "0.00210049",
+       "loss 2.3100  1024 tokens/s  $0.002100"},
       {R"({"t":"eval","step":20,"loss":2.2,"tokens":9000})", "", "held-out loss 2.2000  "},
       {R"({"t":"progress","done":64,"total":100,"rows_per_minute":81.6})", "1", "82 rows/min  $1.000000"},
       {R"({"t":"step","loss":"high","tokens":5,"seconds":0})", "", ""},

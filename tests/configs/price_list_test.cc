@@ -9,7 +9,8 @@ namespace {
 TEST_CASE("a price list keeps every digit", "[prices]") {
   const auto prices = ParsePriceList(
       "prices:\n"
-      "  - {device: H100, usd_per_hour: 2.490000001, from: 2026-01-01, until: 2026-07-01T12:00:00Z, category: spot, source: contract 17}\n"
+      "  - {device: H100, usd_per_hour: 2.490000001, from: 2026-01-01, until: 2026-07-01T12:00:00Z, category: spot, source: "
+      "contract 17}\n"
       "  - {device: H100, usd_per_hour: 3, from: 2026-07-01T12:00:00Z, category: spot}\n"
       "  - {device: cpu, usd_per_hour: 0.05, from: 2026-01-01}\n",
       "p.yaml");
@@ -29,13 +30,24 @@ TEST_CASE("a wrong price list says where", "[prices]") {
     const char* says;
   };
   const Row rows[] = {
-      {"prices: [{device: cpu, usd_per_hour: 1e-2, from: 2026-01-01}]", "p:1:38: prices[0].usd_per_hour: 1e-2 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals and no exponent\n"},
-      {"prices: [{device: cpu, usd_per_hour: \"1\", from: 2026-01-01}]", "p:1:38: prices[0].usd_per_hour: expected dollars, found text \"1\"; take the quotes away\n"},
-      {"prices: [{device: cpu, usd_per_hour: -1, from: 2026-01-01}]", "p:1:38: prices[0].usd_per_hour: -1 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals and no exponent\n"},
-      {"prices: [{device: cpu, usd_per_hour: 1.0000000001, from: 2026-01-01}]", "p:1:38: prices[0].usd_per_hour: 1.0000000001 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals and no exponent\n"},
-      {"prices: [{device: cpu, usd_per_hour: 1, from: tomorrow}]", "p:1:47: prices[0].from: \"tomorrow\" is not a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z\n"},
-      {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01, until: 2026-03-01}\n- {device: cpu, usd_per_hour: 2, from: 2026-02-01}\n", "p:3:40: prices[1].from: overlaps the price on line 2\n"},
-      {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01}\n- {device: cpu, usd_per_hour: 2, from: 2026-01-01}\n", "p:3:40: prices[1].from: the price on line 2 begins at the same time\n"},
+      {"prices: [{device: cpu, usd_per_hour: 1e-2, from: 2026-01-01}]",
+       "p:1:38: prices[0].usd_per_hour: 1e-2 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals "
+       "and no exponent\n"},
+      {"prices: [{device: cpu, usd_per_hour: \"1\", from: 2026-01-01}]",
+       "p:1:38: prices[0].usd_per_hour: expected dollars, found text \"1\"; take the quotes away\n"},
+      {"prices: [{device: cpu, usd_per_hour: -1, from: 2026-01-01}]",
+       "p:1:38: prices[0].usd_per_hour: -1 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals and "
+       "no exponent\n"},
+      {"prices: [{device: cpu, usd_per_hour: 1.0000000001, from: 2026-01-01}]",
+       "p:1:38: prices[0].usd_per_hour: 1.0000000001 is not an amount of dollars; a decimal number from 0 on, with at most 9 "
+       "decimals and no exponent\n"},
+      {"prices: [{device: cpu, usd_per_hour: 1, from: tomorrow}]",
+       "p:1:47: prices[0].from: \"tomorrow\" is not a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z\n"},
+      {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01, until: 2026-03-01}\n- {device: cpu, usd_per_hour: 2, from: "
+       "2026-02-01}\n",
+       "p:3:40: prices[1].from: overlaps the price on line 2\n"},
+      {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01}\n- {device: cpu, usd_per_hour: 2, from: 2026-01-01}\n",
+       "p:3:40: prices[1].from: the price on line 2 begins at the same time\n"},
       {"prices: {}\n", "p:1:9: prices: expected a list of mappings, found a mapping\n"},
       {"price: []\n", "p:1:1: prices: missing; this key is required\np:1:1: price: unknown key; did you mean \"prices\"?\n"},
   };
@@ -48,7 +60,8 @@ TEST_CASE("a wrong price list says where", "[prices]") {
 }
 
 TEST_CASE("cluster and policy files", "[cluster]") {
-  const auto cluster = ParseClusterConfig("http_port: 9600\ndevices: gpu:all\ntls: {cert: c.pem, key: /k.pem}\n", "/etc/lorry/cluster.yaml");
+  const auto cluster =
+      ParseClusterConfig("http_port: 9600\ndevices: gpu:all\ntls: {cert: c.pem, key: /k.pem}\n", "/etc/lorry/cluster.yaml");
   REQUIRE(cluster.ok());
   CHECK(cluster->http_port == 9600);
   CHECK(cluster->client_port == 8601);

@@ -36,7 +36,8 @@ TEST_CASE("the shipped prices, cluster and policy are whole", "[shipped]") {
 }
 
 TEST_CASE("no shipped YAML file is forgotten here", "[shipped]") {
-  const std::set<std::string> tested = {"batch.yaml", "cluster.yaml", "command.yaml", "finetune.yaml", "policy.yaml", "prices.yaml"};
+  const std::set<std::string> tested = {"batch.yaml",    "cluster.yaml", "command.yaml",
+                                        "finetune.yaml", "policy.yaml",  "prices.yaml"};
   const auto names = ListDirectory("configs");
   REQUIRE(names.ok());
   std::set<std::string> found;

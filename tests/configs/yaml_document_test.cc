@@ -49,7 +49,9 @@ TEST_CASE("what is refused, and where", "[yaml]") {
       {"a: yes\n", "f:1:4: a: yes is not a value of JSON; write true, false or null, or quote it where text is meant"},
       {"a: True\n", "f:1:4: a: True is not a value of JSON; write true, false or null, or quote it where text is meant"},
       {"a: ~\n", "f:1:4: a: ~ is not a value of JSON; write null for no value"},
-      {"a:\n- 1\n- 010\n", "f:3:3: a[1]: 010 is not a value of JSON; write a decimal number such as 10, 0.5 or 2e-4, or quote it where text is meant"},
+      {"a:\n- 1\n- 010\n",
+       "f:3:3: a[1]: 010 is not a value of JSON; write a decimal number such as 10, 0.5 or 2e-4, or quote it where text is "
+       "meant"},
       {"a: [x, y\n", "f:2:1: not YAML: end of sequence flow not found"},
       {"a: *none\n", "f:1:4: not YAML: the referenced anchor is not defined"},
   };
@@ -60,21 +62,26 @@ TEST_CASE("what is refused, and where", "[yaml]") {
 }
 
 TEST_CASE("what is taken", "[yaml]") {
-  const YamlDocument document = ReadYaml("\xEF\xBB\xBFkind: x\r\nb: 'yes'\r\nc: [1, 2.50, -3e-4, \"5\", null, true]\r\nd: &v {e: 1}\r\nf: *v\r\n", "f");
+  const YamlDocument document =
+      ReadYaml("\xEF\xBB\xBFkind: x\r\nb: 'yes'\r\nc: [1, 2.50, -3e-4, \"5\", null, true]\r\nd: &v {e: 1}\r\nf: *v\r\n", "f");
   REQUIRE(document.problems.empty());
-  CHECK(JsonOfYaml(*document.root).dump() == R"({"b":"yes","c":[1,2.5,-0.0003,"5",null,true],"d":{"e":1},"f":{"e":1},"kind":"x"})");
+  CHECK(JsonOfYaml(*document.root).dump() ==
+        R"({"b":"yes","c":[1,2.5,-0.0003,"5",null,true],"d":{"e":1},"f":{"e":1},"kind":"x"})");
   CHECK(document.root->Find("c")->value->items[1]->text == "2.50");  // digits stay as written: prices are exact
   CHECK(document.root->Find("f")->at.line == 5);
 }
 
 TEST_CASE("scalars are those of JSON", "[yaml]") {
-  for (const char* number : {"0", "-0", "10", "2e-4", "2.0E+4", "-0.5"}) CHECK(ClassifyPlainScalar(number).kind == YamlNode::Kind::kNumber);
+  for (const char* number : {"0", "-0", "10", "2e-4", "2.0E+4", "-0.5"}) {
+    CHECK(ClassifyPlainScalar(number).kind == YamlNode::Kind::kNumber);
+  }
   for (const char* text : {"2026-11-21", "24h", "24GB", "H100:8", "v1", "12:30:00", "a b", "-", "1.2.3"}) {
     CAPTURE(text);
     CHECK(ClassifyPlainScalar(text).kind == YamlNode::Kind::kText);
     CHECK(ClassifyPlainScalar(text).refusal.empty());
   }
-  for (const char* word : {"yes", "NO", "On", "off", "True", "NULL", "~", "010", "0x10", "0o7", "1_000", "+1", ".5", "1.", ".inf", "-.Inf", ".nan"}) {
+  for (const char* word : {"yes", "NO", "On", "off", "True", "NULL", "~", "010", "0x10", "0o7", "1_000", "+1", ".5", "1.", ".inf",
+                           "-.Inf", ".nan"}) {
     CAPTURE(word);
     CHECK_FALSE(ClassifyPlainScalar(word).refusal.empty());
   }
@@ -94,7 +101,9 @@ TEST_CASE("size, depth and number of nodes are bounded", "[yaml]") {
   }
   CHECK(FirstProblem(aliases).find("more than 10000 nodes; aliases count each time they are used") != std::string::npos);
   std::string tower = "a: &a [1]\n";
-  for (int i = 0; i < 70; ++i) tower += "k" + std::to_string(i) + ": &k" + std::to_string(i) + " [*" + (i == 0 ? "a" : "k" + std::to_string(i - 1)) + "]\n";
+  for (int i = 0; i < 70; ++i) {
+    tower += "k" + std::to_string(i) + ": &k" + std::to_string(i) + " [*" + (i == 0 ? "a" : "k" + std::to_string(i - 1)) + "]\n";
+  }
   CHECK(FirstProblem(tower).find("deeper than 64 levels") != std::string::npos);
 }
 

@@ -12,7 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.add_generation_prompt = size % 2 == 0;
   options.tools = R"([{"type": "function", "function": {"name": "f", "parameters": {"a": [1, 2.5, null, "\u00e9"]}}}])";
   options.now = lorry::Instant(1'700'000'000'000);
-  (void)parsed->Render({{"system", "s", ""}, {"user", "\xC3\xA4 a", ""}, {"assistant", " b\n", R"({"reasoning_content": "r"})"}}, options);
+  (void)parsed->Render({{"system", "s", ""}, {"user", "\xC3\xA4 a", ""}, {"assistant", " b\n", R"({"reasoning_content": "r"})"}},
+                       options);
   (void)parsed->RenderVariables(R"({"text": "t", "n": 3})");
   return 0;
 }

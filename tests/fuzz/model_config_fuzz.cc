@@ -14,7 +14,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (json.ok()) (void)lorry::ParseGenerationConfig(*json, "fuzz");
   const auto config = lorry::ParseModelConfigText(text, "fuzz");
   if (!config.ok()) return 0;
-  if (config->hidden_size <= 0 || config->heads <= 0 || config->heads % config->kv_heads != 0 || config->head_dim % 2 != 0) abort();
+  if (config->hidden_size <= 0 || config->heads <= 0 || config->heads % config->kv_heads != 0 || config->head_dim % 2 != 0) {
+    abort();
+  }
   if (config->window.size() != static_cast<size_t>(config->layers)) abort();
   return 0;
 }

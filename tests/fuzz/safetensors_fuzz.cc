@@ -13,7 +13,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   size_t covered = 0;
   for (const lorry::TensorView& tensor : file->tensors()) {
     if (tensor.bytes.size() != tensor.ByteCount()) abort();
-    if (!tensor.bytes.empty() && (tensor.bytes.data() < bytes.data() || tensor.bytes.data() + tensor.bytes.size() > bytes.data() + bytes.size())) abort();
+    if (!tensor.bytes.empty() &&
+        (tensor.bytes.data() < bytes.data() || tensor.bytes.data() + tensor.bytes.size() > bytes.data() + bytes.size())) {
+      abort();
+    }
     if (file->Find(tensor.name) == nullptr) abort();
     covered += tensor.bytes.size();
   }

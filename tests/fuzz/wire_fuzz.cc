@@ -34,9 +34,10 @@ void TryAll(const Message& message) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto message = ParseMessage(std::string_view(reinterpret_cast<const char*>(data), size));
   if (!message.ok()) return 0;
-  TryAll<Ping, Pong, ErrorReply, Submit, Submitted, Plan, JsonReply, ListRuns, RunList, ShowRun, Explain, WatchRun, RunEvents, ReadLog, LogPiece,
-         CancelRun, PauseRun, ResumeRun, RunStands, Query, Hello, Welcome, WhoAreYou, Heartbeat, HeartbeatAck, Grant, Stop, Progress, Checkpoint,
-         CheckpointCommitted, Finished, FinishedAck, RowsWanted, RowLease, RowReports, RowsCommitted, ListRows, RowPage, ElementsWanted, ElementLease,
-         ElementReports, ElementsCommitted, LogBytes, LogAck, HasBlobs, BlobsPresent, PutBlob, BlobStored, GetBlob, BlobPiece>(*message);
+  TryAll<Ping, Pong, ErrorReply, Submit, Submitted, Plan, JsonReply, ListRuns, RunList, ShowRun, Explain, WatchRun, RunEvents,
+         ReadLog, LogPiece, CancelRun, PauseRun, ResumeRun, RunStands, Query, Hello, Welcome, WhoAreYou, Heartbeat, HeartbeatAck,
+         Grant, Stop, Progress, Checkpoint, CheckpointCommitted, Finished, FinishedAck, RowsWanted, RowLease, RowReports,
+         RowsCommitted, ListRows, RowPage, ElementsWanted, ElementLease, ElementReports, ElementsCommitted, LogBytes, LogAck,
+         HasBlobs, BlobsPresent, PutBlob, BlobStored, GetBlob, BlobPiece>(*message);
   return 0;
 }

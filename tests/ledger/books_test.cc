@@ -45,8 +45,9 @@ class Books {
     Dollars cost;
     RunAccount account{.run = RunId(run), .name = "n", .team = "search", .project = "docs", .model = "m@v1", .kind = "finetune"};
     Write([&](Database& db) {
-      auto posted = PostUsage(db, prices_, account, {.run = account.run, .attempt = AttemptNumber(attempt), .spans = std::move(spans)},
-                              Instant(kNovember + 100 * kHour));
+      auto posted =
+          PostUsage(db, prices_, account, {.run = account.run, .attempt = AttemptNumber(attempt), .spans = std::move(spans)},
+                    Instant(kNovember + 100 * kHour));
       REQUIRE(posted.ok());
       cost = *posted;
     });
@@ -87,7 +88,8 @@ UsageSpan Span(int device, UsageClass usage_class, int64_t t0, int64_t t1) {
 
 TEST_CASE("a posting stands once, adds up, and is whole") {
   Books books;
-  const std::vector<UsageSpan> spans = {Span(0, UsageClass::kStartup, 5, 1000), Span(0, UsageClass::kProductive, 1000, 2 * kHour + 7),
+  const std::vector<UsageSpan> spans = {Span(0, UsageClass::kStartup, 5, 1000),
+                                        Span(0, UsageClass::kProductive, 1000, 2 * kHour + 7),
                                         Span(1, UsageClass::kProductive, 23 * kHour, 25 * kHour)};
   const Dollars cost = books.Post("r-1", 1, spans);
   CHECK(books.Post("r-1", 1, {}) == cost);

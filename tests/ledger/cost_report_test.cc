@@ -10,7 +10,12 @@ constexpr int64_t kHour = 3'600'000;
 constexpr int64_t kNovember = 1'793'491'200'000;  // 2026-11-01T00:00:00Z
 
 RunAccount Account(const char* run, const char* project = "docs") {
-  return {.run = RunId(run), .name = "synopsis", .team = "search", .project = project, .model = "library/smol@v1", .kind = "finetune"};
+  return {.run = RunId(run),
+          .name = "synopsis",
+          .team = "search",
+          .project = project,
+          .model = "library/smol@v1",
+          .kind = "finetune"};
 }
 
 // A whole hour at `usd`, so that the cost is the price.
@@ -38,13 +43,15 @@ CostReport Report(const CostQuery& query, const std::vector<std::pair<RunAccount
 
 TEST_CASE("cents are rounded half away from zero on the line, and the total says what that made of it") {
   // usd | cents
-  const std::vector<std::pair<const char*, int64_t>> cases = {
-      {"0.004999999", 0}, {"0.005", 1}, {"0.014999999", 1}, {"0.015", 2}, {"0.025", 3}, {"1872.585", 187259}, {"0.01", 1}, {"0", 0}};
+  const std::vector<std::pair<const char*, int64_t>> cases = {{"0.004999999", 0}, {"0.005", 1}, {"0.014999999", 1},
+                                                              {"0.015", 2},       {"0.025", 3}, {"1872.585", 187259},
+                                                              {"0.01", 1},        {"0", 0}};
   for (const auto& [usd, cents] : cases) {
     CAPTURE(usd);
     CHECK(Report({}, {{Account("r-1"), Hour(usd, 0)}}).rows[0].usd_cents == cents);
   }
-  const CostReport report = Report({}, {{Account("r-1"), Hour("0.005", 0)}, {Account("r-2"), Hour("0.005", 1)}, {Account("r-3"), Hour("0.005", 2)}});
+  const CostReport report =
+      Report({}, {{Account("r-1"), Hour("0.005", 0)}, {Account("r-2"), Hour("0.005", 1)}, {Account("r-3"), Hour("0.005", 2)}});
   CHECK(report.total_cents == 2);
   CHECK(report.rounding_cents == -1);
   CHECK(CostReportJson(report)["rounding_usd"] == "-0.01");
@@ -59,8 +66,9 @@ TEST_CASE("every grouping has the same total and the keys of its name") {
   };
   // grouping | rows | first row's key
   const std::vector<std::tuple<const char*, size_t, const char*>> cases = {
-      {"run", 2, "r-1"}, {"attempt", 3, "r-1"}, {"team", 1, "search"}, {"project", 2, "docs"}, {"model", 1, "library/smol@v1"},
-      {"device", 1, "w/cpu-0"}, {"kind", 1, "cpu"}, {"class", 2, "productive"}, {"month", 2, "2026-11"}};
+      {"run", 2, "r-1"},      {"attempt", 3, "r-1"},           {"team", 1, "search"},
+      {"project", 2, "docs"}, {"model", 1, "library/smol@v1"}, {"device", 1, "w/cpu-0"},
+      {"kind", 1, "cpu"},     {"class", 2, "productive"},      {"month", 2, "2026-11"}};
   for (const auto& [name, rows, first] : cases) {
     CAPTURE(name);
     const CostReport report = Report({.by = *ParseCostGrouping(name)}, booked);
@@ -76,8 +84,9 @@ TEST_CASE("an attempt's row opens down to its slices, and its classes add up to 
   BookedSlice second = Hour("1", 1);
   second.slice.lease_start = Instant(kNovember);
   second.slice.usage_class = UsageClass::kCheckpoint;
-  const CostReport report = Report({.by = CostGrouping::kAttempt},
-                                   {{Account("r-1"), Hour("1", 0)}, {Account("r-1"), second}, {Account("r-1"), Hour("1", 5, 10)}});
+  const CostReport report =
+      Report({.by = CostGrouping::kAttempt},
+             {{Account("r-1"), Hour("1", 0)}, {Account("r-1"), second}, {Account("r-1"), Hour("1", 5, 10)}});
   const nlohmann::json rows = CostReportJson(report)["rows"];
   REQUIRE(rows.size() == 2);
   CHECK(rows[0]["attempt"] == 1);
@@ -85,13 +94,20 @@ TEST_CASE("an attempt's row opens down to its slices, and its classes add up to 
   CHECK(rows[0]["lease_ms"] == 2 * kHour);
   CHECK(rows[0]["class_ms"] == nlohmann::json({{"productive", kHour}, {"checkpoint", kHour}}));
   CHECK(rows[0]["usage"].size() == 2);
-  CHECK(rows[0]["usage"][0] == nlohmann::json({{"device_kind", "cpu"}, {"device_id", "w/cpu-0"}, {"class", "productive"},
-                                               {"t0_ms", kNovember}, {"t1_ms", kNovember + kHour}, {"pricing_category", "standard"},
-                                               {"price_id", 1}, {"quantity_e9", 1'000'000'000}, {"usd", "1.000000000000000000"}}));
+  CHECK(rows[0]["usage"][0] == nlohmann::json({{"device_kind", "cpu"},
+                                               {"device_id", "w/cpu-0"},
+                                               {"class", "productive"},
+                                               {"t0_ms", kNovember},
+                                               {"t1_ms", kNovember + kHour},
+                                               {"pricing_category", "standard"},
+                                               {"price_id", 1},
+                                               {"quantity_e9", 1'000'000'000},
+                                               {"usd", "1.000000000000000000"}}));
 }
 
 TEST_CASE("from is inclusive, to is exclusive, both at full hours") {
-  const std::vector<std::pair<RunAccount, BookedSlice>> booked = {{Account("r-1"), Hour("1", 0)}, {Account("r-1"), Hour("2", 1)}, {Account("r-2"), Hour("4", 1)}};
+  const std::vector<std::pair<RunAccount, BookedSlice>> booked = {
+      {Account("r-1"), Hour("1", 0)}, {Account("r-1"), Hour("2", 1)}, {Account("r-2"), Hour("4", 1)}};
   CostQuery query{.from = Instant(kNovember + kHour), .to = Instant(kNovember + 2 * kHour)};
   CHECK(CheckCostQuery(query).ok());
   CHECK(ToCents(Report(query, booked).total) == 600);
@@ -106,7 +122,8 @@ TEST_CASE("from is inclusive, to is exclusive, both at full hours") {
 TEST_CASE("tables and csv") {
   BookedSlice unpriced = Hour("0", 3);
   unpriced.slice.price = PriceId(0);
-  const CostReport report = Report({.by = CostGrouping::kProject}, {{Account("r-1"), Hour("1.2345678", 0)}, {Account("r-2", "a, \"b\""), unpriced}});
+  const CostReport report =
+      Report({.by = CostGrouping::kProject}, {{Account("r-1"), Hour("1.2345678", 0)}, {Account("r-2", "a, \"b\""), unpriced}});
   CHECK(CostReportCsv(report) ==
         "project,device_ms,usd,usd_cents\n"
         "\"a, \"\"b\"\"\",3600000,0.000000000000000000,0\n"

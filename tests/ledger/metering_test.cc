@@ -77,7 +77,8 @@ TEST_CASE("a lease is cut at classes, hours and prices, and nowhere else") {
     int64_t t0, t1;
     uint64_t price;
   };
-  const std::vector<Expected> expected = {{kHour - 5, kHour, 1}, {kHour, kHour + 3, 1}, {kHour + 3, kHour + 10, 1}, {kHour + 10, kHour + 30, 2}};
+  const std::vector<Expected> expected = {
+      {kHour - 5, kHour, 1}, {kHour, kHour + 3, 1}, {kHour + 3, kHour + 10, 1}, {kHour + 10, kHour + 30, 2}};
   REQUIRE(slices.size() == expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     CAPTURE(i);

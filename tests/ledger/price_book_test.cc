@@ -28,7 +28,7 @@ TEST_CASE("the row that is valid and was recorded last decides") {
   REQUIRE(book.Append(Row("H100", "2.99", 0, std::nullopt, 4)).ok());
 
   // at | known at | row
-  const std::vector<std::array<int64_t, 3>> cases = {{99, 9, 0}, {100, 9, 1}, {149, 9, 1}, {150, 9, 3}, {179, 9, 3}, {180, 9, 1},
+  const std::vector<std::array<int64_t, 3>> cases = {{99, 9, 0},  {100, 9, 1}, {149, 9, 1}, {150, 9, 3}, {179, 9, 3}, {180, 9, 1},
                                                      {199, 9, 1}, {200, 9, 2}, {150, 2, 1}, {250, 1, 0}, {150, 0, 0}};
   for (const auto& [at, known_at, row] : cases) {
     CAPTURE(at, known_at);
@@ -61,7 +61,8 @@ TEST_CASE("a job is quoted by the dearest price that holds of the kinds it names
   REQUIRE(book.Append(Row("H100-80GB-HBM3", "2.99", 50, std::nullopt, 1)).ok());
   REQUIRE(book.Append(Row("H1000", "99", 0, std::nullopt, 1)).ok());
   // asked | row
-  const std::vector<std::pair<const char*, uint64_t>> cases = {{"H100", 3}, {"H100-PCIe", 1}, {"H100-80GB", 3}, {"H100-80", 0}, {"H", 0}, {"H1000", 4}, {"h100", 0}};
+  const std::vector<std::pair<const char*, uint64_t>> cases = {{"H100", 3}, {"H100-PCIe", 1}, {"H100-80GB", 3}, {"H100-80", 0},
+                                                               {"H", 0},    {"H1000", 4},     {"h100", 0}};
   for (const auto& [asked, id] : cases) {
     CAPTURE(asked);
     const PriceRow* row = book.DearestPriceAt(asked, kStandardPricing, Instant(60), Instant(9));

@@ -14,15 +14,17 @@ namespace {
 
 ModelConfig SmallModel() {
   ModelConfig config;
-  config.hidden_size = 8, config.intermediate_size = 12, config.layers = 12, config.heads = 2, config.kv_heads = 1, config.head_dim = 4;
+  config.hidden_size = 8, config.intermediate_size = 12, config.layers = 12, config.heads = 2, config.kv_heads = 1,
+  config.head_dim = 4;
   return config;
 }
 
 std::vector<std::string> Modules() {
   std::vector<std::string> modules;
   for (int layer = 0; layer < 12; ++layer)
-    for (int kind = 0; kind < kLinearKinds; ++kind)
+    for (int kind = 0; kind < kLinearKinds; ++kind) {
       modules.push_back("model.layers." + std::to_string(layer) + "." + LinearKindPath(static_cast<LinearKind>(kind)));
+    }
   return modules;
 }
 
@@ -87,7 +89,8 @@ TEST_CASE("rank and alpha patterns: the first that fits", "[adapter]") {
 }
 
 TEST_CASE("an adapter begins as PEFT's: A uniform within 1/sqrt(in), B zero, each matrix by its own generator", "[adapter]") {
-  Adapter all = *Adapter::Create(SmallModel(), Targets({"all-linear"})), some = *Adapter::Create(SmallModel(), Targets({"v_proj"}));
+  Adapter all = *Adapter::Create(SmallModel(), Targets({"all-linear"})),
+          some = *Adapter::Create(SmallModel(), Targets({"v_proj"}));
   InitAdapter(all, 7);
   InitAdapter(some, 7);
   const AdaptedLinear& v = *all.Find(3, LinearKind::kV);
@@ -119,7 +122,8 @@ TEST_CASE("adapter_config.json that this version cannot carry out is refused wit
   };
   const std::vector<Row> rows = {
       {R"({"peft_type":"LORA","target_modules":["q_proj"]})", nullptr},
-      {R"({"peft_type":"LORA","target_modules":["q_proj"],"from_the_future":3,"use_dora":false,"lora_bias":null,"modules_to_save":[]})", nullptr},
+      {R"({"peft_type":"LORA","target_modules":["q_proj"],"from_the_future":3,"use_dora":false,"lora_bias":null,"modules_to_save":[]})",
+       nullptr},
       {R"({"peft_type":"IA3","target_modules":["q_proj"]})", "peft_type"},
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"use_dora":true})", "use_dora"},
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"modules_to_save":["lm_head"]})", "modules_to_save"},

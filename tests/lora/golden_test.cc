@@ -30,17 +30,20 @@ T Expect(Result<T> result) {
 
 struct Golden {
   explicit Golden(const std::string& name)
-      : directory(Expect(ModelDirectory::Open(CasePath(name)))), expected(Expect(SafetensorsFile::Open(CasePath(name) / "expected.safetensors"))) {
+      : directory(Expect(ModelDirectory::Open(CasePath(name)))),
+        expected(Expect(SafetensorsFile::Open(CasePath(name) / "expected.safetensors"))) {
     std::ifstream file(CasePath(name) / "batch.json");
     const nlohmann::json parsed = nlohmann::json::parse(file);
-    for (const auto& document : parsed)
+    for (const auto& document : parsed) {
       batch.Append(document["ids"].get<std::vector<int32_t>>(), document["loss"].get<std::vector<uint8_t>>());
+    }
   }
   at::Tensor Get(const std::string& tensor) const {
     const TensorView* view = expected.Find(tensor);
     REQUIRE(view != nullptr);
-    if (view->dtype == DType::kF64)
+    if (view->dtype == DType::kF64) {
       return at::from_blob(const_cast<std::byte*>(view->bytes.data()), view->shape, at::kDouble).clone();
+    }
     return Expect(ViewOf(*view)).clone();
   }
   // Of all documents, one below the other.
@@ -59,7 +62,9 @@ struct Golden {
   PackedBatch batch;
 };
 
-double Furthest(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>(); }
+double Furthest(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
 double Distance(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
   return (x - y).norm().item<double>() / (y.norm().item<double>() + 1e-30);
@@ -160,12 +165,13 @@ TEST_CASE("the same micro-batch gives the same bits, whatever else runs", "[gold
     const auto model = golden.Model("gqa_tied", precision);
     std::vector<at::Tensor> gradients(4);
     std::vector<std::thread> lanes;
-    for (at::Tensor& gradient : gradients)
+    for (at::Tensor& gradient : gradients) {
       lanes.emplace_back([&] {
         at::set_num_threads(1);
         gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
         (void)model->ForwardBackward(golden.batch, gradient);
       });
+    }
     for (std::thread& lane : lanes) lane.join();
     for (const at::Tensor& gradient : gradients) CHECK(at::equal(gradient, gradients[0]));
   }
@@ -178,7 +184,8 @@ TEST_CASE("an adapter folded into the weights gives the adapter's logits", "[gol
     LoadOptions options;
     options.patch = MergePatch(adapter);
     Adapter zeros = Expect(Adapter::Create(golden.directory.config(), {}));
-    const auto merged = Expect(LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, options)), zeros));
+    const auto merged =
+        Expect(LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, options)), zeros));
     CHECK(Furthest(Expect(merged->Logits(golden.batch)), golden.Logits("logits64")) < 5e-4);
   }
 }
@@ -190,8 +197,9 @@ TEST_CASE("an adapter's files keep every bit, and are the same each time", "[gol
     const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
     REQUIRE(WritePeftAdapter(out.path() + "/a", adapter).ok());
     REQUIRE(WritePeftAdapter(out.path() + "/b", adapter).ok());
-    for (const char* file : {"/adapter_model.safetensors", "/adapter_config.json"})
+    for (const char* file : {"/adapter_model.safetensors", "/adapter_config.json"}) {
       CHECK(Expect(ReadFile(out.path() + "/a" + file)) == Expect(ReadFile(out.path() + "/b" + file)));
+    }
     CHECK(Expect(ReadFile(out.path() + "/a/adapter_model.safetensors")) ==
           Expect(ReadFile((CasePath(name) / "adapter/adapter_model.safetensors").string())));
     const Adapter again = Expect(ReadPeftAdapter(out.path() + "/a", golden.directory.config()));

@@ -35,8 +35,8 @@ TEST_CASE("an upload goes on where it stopped, after a restart too") {
   {
     BlobStore blobs(home.path());
     CHECK(blobs.PutPiece(digest, whole.size(), 0, whole.substr(0, 6))->next_offset == 6);
-    CHECK(blobs.PutPiece(digest, whole.size(), 0, whole.substr(0, 6))->next_offset == 6);   // sent again: not taken twice
-    CHECK(blobs.PutPiece(digest, whole.size(), 9, "late")->next_offset == 6);               // a gap: not taken
+    CHECK(blobs.PutPiece(digest, whole.size(), 0, whole.substr(0, 6))->next_offset == 6);  // sent again: not taken twice
+    CHECK(blobs.PutPiece(digest, whole.size(), 9, "late")->next_offset == 6);              // a gap: not taken
     CHECK_FALSE(blobs.Has(digest));
   }
   BlobStore blobs(home.path());
@@ -76,7 +76,8 @@ TEST_CASE("files are put under their names, and only inside the folder") {
   REQUIRE(blobs.Materialize({file}, home.path() + "/out").ok());
   CHECK(*ReadFile(home.path() + "/out/a/b.txt") == "b");
   CHECK(blobs.Materialize({file}, home.path() + "/out").ok());
-  CHECK(blobs.Materialize({{"a/b.txt", blobs.PutBytes("c")->digest, 1}}, home.path() + "/out").error().code == ErrorCode::kConflict);
+  CHECK(blobs.Materialize({{"a/b.txt", blobs.PutBytes("c")->digest, 1}}, home.path() + "/out").error().code ==
+        ErrorCode::kConflict);
   for (const char* path : {"", "/abs", "../up", "a/../b", "a//b", "a/", ".hidden", "a\\b", "a\nb", "\xff"}) {
     CAPTURE(path);
     CHECK_FALSE(IsSafePath(path));

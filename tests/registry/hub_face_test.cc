@@ -70,9 +70,11 @@ TEST_CASE("which paths are a Hugging Face client's") {
     CAPTURE(row.path);
     const std::optional<HubRoute> route = ParseHubPath(row.path);
     REQUIRE(route.has_value());
-    CHECK((route->question == row.question && route->repository == row.repository && route->revision == row.revision && route->path == row.file));
+    CHECK((route->question == row.question && route->repository == row.repository && route->revision == row.revision &&
+           route->path == row.file));
   }
-  for (const char* path : {"/", "/runs/r-1", "/registry/a/b", "/cost", "/v1/runs", "/api/datasets/a/b", "/a/b/resolve/main", "/a/b/resolve/%zz/x", "/a/b/resolve/%00/x", "/api/models/a/b/c/d"}) {
+  for (const char* path : {"/", "/runs/r-1", "/registry/a/b", "/cost", "/v1/runs", "/api/datasets/a/b", "/a/b/resolve/main",
+                           "/a/b/resolve/%zz/x", "/a/b/resolve/%00/x", "/api/models/a/b/c/d"}) {
     CAPTURE(path);
     CHECK_FALSE(IsHubPath(path));
   }
@@ -89,8 +91,9 @@ TEST_CASE("a file is found under main, version, alias, commit and the pinned nam
   struct Row {
     std::string repository, revision, commit;
   };
-  const Row rows[] = {{"acme/m", "main", commit2}, {"acme/m", "HEAD", commit2}, {"acme/m", "v1", commit1}, {"acme/m", "prod%2Feu", commit1},
-                      {"acme/m", commit1, commit1}, {"acme/m.v1", "main", commit1}, {"acme/m.v1", "v1", commit1}, {"acme/m.v1", commit1, commit1}};
+  const Row rows[] = {{"acme/m", "main", commit2},      {"acme/m", "HEAD", commit2},    {"acme/m", "v1", commit1},
+                      {"acme/m", "prod%2Feu", commit1}, {"acme/m", commit1, commit1},   {"acme/m.v1", "main", commit1},
+                      {"acme/m.v1", "v1", commit1},     {"acme/m.v1", commit1, commit1}};
   for (const Row& row : rows) {
     CAPTURE(row.repository, row.revision);
     const HubResponse response = hub.Get("/" + row.repository + "/resolve/" + row.revision + "/model.safetensors");
@@ -115,9 +118,12 @@ TEST_CASE("faults are told apart by X-Error-Code") {
     const char* code;
   };
   const Row rows[] = {
-      {"/acme/x/resolve/main/config.json", 404, "RepoNotFound"},       {"/api/models/acme/x", 404, "RepoNotFound"},
-      {"/acme/m.v7/resolve/main/config.json", 404, "RepoNotFound"},    {"/acme/m/resolve/v9/config.json", 404, "RevisionNotFound"},
-      {"/api/models/acme/m/revision/nope", 404, "RevisionNotFound"},   {"/acme/m/resolve/main/absent.json", 404, "EntryNotFound"},
+      {"/acme/x/resolve/main/config.json", 404, "RepoNotFound"},
+      {"/api/models/acme/x", 404, "RepoNotFound"},
+      {"/acme/m.v7/resolve/main/config.json", 404, "RepoNotFound"},
+      {"/acme/m/resolve/v9/config.json", 404, "RevisionNotFound"},
+      {"/api/models/acme/m/revision/nope", 404, "RevisionNotFound"},
+      {"/acme/m/resolve/main/absent.json", 404, "EntryNotFound"},
       {"/api/models/acme/m/tree/main/additional_chat_templates", 404, "EntryNotFound"},
   };
   for (const Row& row : rows) {
@@ -161,7 +167,10 @@ TEST_CASE("ranges are exact") {
       {"bytes=10-999999", 206, 10, size - 10, "bytes 10-" + last + total},
       {"bytes=-5", 206, size - 5, 5, "bytes " + std::to_string(size - 5) + "-" + last + total},
       {"bytes=-999999", 206, 0, size, "bytes 0-" + last + total},
-      {"bytes=5-2", 200, 0, size, ""}, {"bytes=0-1,3-4", 200, 0, size, ""}, {"lines=1-2", 200, 0, size, ""}, {"bytes=x-", 200, 0, size, ""},
+      {"bytes=5-2", 200, 0, size, ""},
+      {"bytes=0-1,3-4", 200, 0, size, ""},
+      {"lines=1-2", 200, 0, size, ""},
+      {"bytes=x-", 200, 0, size, ""},
   };
   for (const Row& row : rows) {
     CAPTURE(row.range);
@@ -197,7 +206,8 @@ TEST_CASE("what the interface lists") {
   HubRequest blobs;
   blobs.path = "/api/models/acme/m";
   blobs.query = {{"blobs", "True"}};
-  CHECK(Json::parse(hub.Ask(blobs).body)["siblings"][1]["lfs"]["sha256"] == model.entry.manifest.Find("model.safetensors")->digest.hex());
+  CHECK(Json::parse(hub.Ask(blobs).body)["siblings"][1]["lfs"]["sha256"] ==
+        model.entry.manifest.Find("model.safetensors")->digest.hex());
 
   const Json tree = hub.GetJson("/api/models/acme/m/tree/main");
   CHECK(tree.size() == 4);  // notes is a directory

@@ -52,7 +52,8 @@ std::string Header(MHD_Connection* connection, const char* name) {
 }
 
 // Collects a body over several calls, then answers.
-MHD_Result Answer(void* context, MHD_Connection* connection, const char* url, const char* method, const char*, const char* data, size_t* size, void** state) {
+MHD_Result Answer(void* context, MHD_Connection* connection, const char* url, const char* method, const char*, const char* data,
+                  size_t* size, void** state) {
   auto* registry = static_cast<lorry::RegistryFixture*>(context);
   if (*state == nullptr) {
     *state = new lorry::HubRequest;
@@ -74,9 +75,11 @@ MHD_Result Answer(void* context, MHD_Connection* connection, const char* url, co
   lorry::Result<lorry::Reader> reader = registry->store().Read();
   if (!reader.ok()) return MHD_NO;
   const lorry::HubResponse answer = lorry::AnswerHub(reader->db(), registry->blobs(), *request);
-  MHD_Response* response = answer.file && answer.file->length > 0
-                               ? MHD_create_response_from_fd_at_offset64(answer.file->length, open(answer.file->path.c_str(), O_RDONLY), answer.file->offset)
-                               : MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()), MHD_RESPMEM_MUST_COPY);
+  MHD_Response* response =
+      answer.file && answer.file->length > 0
+          ? MHD_create_response_from_fd_at_offset64(answer.file->length, open(answer.file->path.c_str(), O_RDONLY),
+                                                    answer.file->offset)
+          : MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()), MHD_RESPMEM_MUST_COPY);
   for (const auto& [name, value] : answer.headers) MHD_add_response_header(response, name.c_str(), value.c_str());
   const MHD_Result queued = MHD_queue_response(connection, static_cast<unsigned>(answer.status), response);
   MHD_destroy_response(response);
@@ -100,10 +103,12 @@ int main(int argc, char** argv) {
   for (int i = 3; i < argc; ++i) {
     const lorry::Result<lorry::Published> published = Register(&registry, argv[i]);
     if (!published.ok()) return Fail(published.error());
-    line += fmt::format("{}\"{}\": \"{}\"", line.empty() ? "" : ", ", published->entry.Text(), lorry::CommitOf(published->entry.digest));
+    line += fmt::format("{}\"{}\": \"{}\"", line.empty() ? "" : ", ", published->entry.Text(),
+                        lorry::CommitOf(published->entry.digest));
   }
-  MHD_Daemon* daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, static_cast<uint16_t>(std::stoi(argv[2])), nullptr, nullptr, &Answer, &registry,
-                                        MHD_OPTION_NOTIFY_COMPLETED, &Forget, nullptr, MHD_OPTION_UNESCAPE_CALLBACK, &KeepEscapes, nullptr, MHD_OPTION_END);
+  MHD_Daemon* daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, static_cast<uint16_t>(std::stoi(argv[2])), nullptr,
+                                        nullptr, &Answer, &registry, MHD_OPTION_NOTIFY_COMPLETED, &Forget, nullptr,
+                                        MHD_OPTION_UNESCAPE_CALLBACK, &KeepEscapes, nullptr, MHD_OPTION_END);
   if (daemon == nullptr) return 1;
   fmt::print("{{{}}}\n", line);
   std::fflush(stdout);

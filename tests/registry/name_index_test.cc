@@ -45,7 +45,8 @@ TEST_CASE("aliases move by compare-and-set, and the log knows where they stood")
   Database& db = reader->db();
   CHECK(FindVersion(db, "acme/m", "main")->Text() == "acme/m@v3");
   CHECK(ResolveReference(db, "acme/m@prod")->Text() == "acme/m@v3");
-  CHECK(FindVersion(db, "acme/m", "old/eu").error().Format() == "registry: acme/m@old/eu not found; versions are v1..v3, alias prod is v3");
+  CHECK(FindVersion(db, "acme/m", "old/eu").error().Format() ==
+        "registry: acme/m@old/eu not found; versions are v1..v3, alias prod is v3");
   CHECK(AliasAt(db, "acme/m", "prod", Instant(999)).error().code == ErrorCode::kNotFound);
   CHECK(AliasAt(db, "acme/m", "prod", Instant(1999))->version == 1);
   CHECK(AliasAt(db, "acme/m", "prod", Instant(2000))->by == "bob");
@@ -77,7 +78,8 @@ TEST_CASE("a version that something needs is not removed, and its number is not 
   registry.Adapter("acme/a", "acme/m@v1", 1);
   Result<Transaction> transaction = registry.store().Begin();
   Database& db = transaction->db();
-  CHECK_THAT(RemoveVersion(db, *FindVersion(db, "acme/m", "v1"), registry.now).error().message, Catch::Contains("acme/a@v1 is built on"));
+  CHECK_THAT(RemoveVersion(db, *FindVersion(db, "acme/m", "v1"), registry.now).error().message,
+             Catch::Contains("acme/a@v1 is built on"));
   REQUIRE(SetAlias(db, {"acme/m", "prod", 2, std::nullopt, "", ""}, registry.now).ok());
   CHECK(RemoveVersion(db, second.entry, registry.now).error().code == ErrorCode::kConflict);
   REQUIRE(SetAlias(db, {"acme/m", "prod", 0, std::nullopt, "", ""}, registry.now).ok());

@@ -8,7 +8,8 @@ namespace {
 TEST_CASE("names that Hugging Face clients accept, and no others") {
   CHECK(*FullName("smollm2") == "library/smollm2");
   CHECK(*FullName("acme/Debian_synopsis-2.x") == "acme/Debian_synopsis-2.x");
-  for (const char* name : {"", "/", "a/", "/a", "a/b/c", "a b/c", "a/b--c", "a/b..c", "a/.b", "a/b-", "a/b.git", "api/x", "v1/x", "runs/x", "a/b.v3", "a/\xc3\xa9"}) {
+  for (const char* name : {"", "/", "a/", "/a", "a/b/c", "a b/c", "a/b--c", "a/b..c", "a/.b", "a/b-", "a/b.git", "api/x", "v1/x",
+                           "runs/x", "a/b.v3", "a/\xc3\xa9"}) {
     CAPTURE(name);
     CHECK(FullName(name).error().code == ErrorCode::kUsage);
   }
@@ -17,7 +18,9 @@ TEST_CASE("names that Hugging Face clients accept, and no others") {
 
 TEST_CASE("versions, commits and pinned names") {
   CHECK(ParseVersion("v12") == 12);
-  for (const char* text : {"", "v", "v0", "v01", "12", "v1x", "V1", "v99999999999999999999"}) CHECK_FALSE(ParseVersion(text).has_value());
+  for (const char* text : {"", "v", "v0", "v01", "12", "v1x", "V1", "v99999999999999999999"}) {
+    CHECK_FALSE(ParseVersion(text).has_value());
+  }
   CHECK(IsCommit(std::string(40, 'a')));
   CHECK_FALSE(IsCommit(std::string(40, 'A')));
   CHECK(ParsePinnedName("acme/x.v3")->name == "acme/x");
@@ -27,7 +30,9 @@ TEST_CASE("versions, commits and pinned names") {
 
 TEST_CASE("aliases may hold slashes, and are never mistaken for a revision of another sort") {
   for (const char* alias : {"prod", "prod/eu", "a.b_c-d"}) CHECK(CheckAlias(alias).ok());
-  for (const std::string alias : {"", "main", "HEAD", "v3", "a//b", "/a", "a/", "a/..", "a b", "\xc3\xa9"}) CHECK_FALSE(CheckAlias(alias).ok());
+  for (const std::string alias : {"", "main", "HEAD", "v3", "a//b", "/a", "a/", "a/..", "a b", "\xc3\xa9"}) {
+    CHECK_FALSE(CheckAlias(alias).ok());
+  }
   CHECK_FALSE(CheckAlias(std::string(40, 'a')).ok());
 }
 

@@ -62,13 +62,17 @@ TEST_CASE("what is not whole or does not fit is refused with file and reason") {
   CHECK_THAT(fault(kModel, with(model, registry.File("../x", "x"))), Catch::Contains("no name for a file"));
   CHECK_THAT(fault(kModel, with(model, registry.File("pytorch_model.bin", "x"))), Catch::Contains("pickled"));
   CHECK_THAT(fault(kModel, with(model, registry.File("model.safetensors", ""))), Catch::Contains("is empty"));
-  CHECK_THAT(fault(kModel, with(model, registry.File("model.safetensors", "xxxxxxxxxxxx"))), Catch::StartsWith("model.safetensors: "));
+  CHECK_THAT(fault(kModel, with(model, registry.File("model.safetensors", "xxxxxxxxxxxx"))),
+             Catch::StartsWith("model.safetensors: "));
   CHECK_THAT(fault(kModel, with(model, registry.File("config.json", "{}"))), Catch::StartsWith("config.json: model_type"));
   CHECK_THAT(fault(kModel, with(model, {"lost.txt", Sha256Of("lost"), 4})), Catch::Contains("not in the store"));
-  CHECK_THAT(fault(kAdapter, {registry.File("adapter_config.json", "{}")}), Catch::Contains("adapter_model.safetensors: is missing"));
+  CHECK_THAT(fault(kAdapter, {registry.File("adapter_config.json", "{}")}),
+             Catch::Contains("adapter_model.safetensors: is missing"));
   CHECK_THAT(fault(kAdapter, adapter_config(R"({"peft_type": "IA3"})")), Catch::Contains("peft_type"));
-  CHECK_THAT(fault(kAdapter, adapter_config(R"({"peft_type": "LORA", "r": 3, "target_modules": ["q_proj"]})")), Catch::Contains("has rank 2; adapter_config.json says 3"));
-  CHECK_THAT(fault(kAdapter, with(adapter, registry.File("adapter_model.safetensors", "short"))), Catch::StartsWith("adapter_model.safetensors: "));
+  CHECK_THAT(fault(kAdapter, adapter_config(R"({"peft_type": "LORA", "r": 3, "target_modules": ["q_proj"]})")),
+             Catch::Contains("has rank 2; adapter_config.json says 3"));
+  CHECK_THAT(fault(kAdapter, with(adapter, registry.File("adapter_model.safetensors", "short"))),
+             Catch::StartsWith("adapter_model.safetensors: "));
 }
 
 TEST_CASE("an adapter made for another base is refused") {
@@ -77,7 +81,8 @@ TEST_CASE("an adapter made for another base is refused") {
   registry.Model("acme/m", 1);
   std::string config = *registry.blobs().ReadBytes(registry.ModelFiles(1)[0].digest, 1 << 20);
   config.replace(config.find("\"hidden_size\": 4"), 16, "\"hidden_size\": 8");
-  const Error error = CheckAdapterFiles(registry.blobs(), registry.AdapterFiles(1), {registry.File("config.json", config)}).error();
+  const Error error =
+      CheckAdapterFiles(registry.blobs(), registry.AdapterFiles(1), {registry.File("config.json", config)}).error();
   CHECK_THAT(error.message, Catch::Contains("made for a layer of [4, 4]; the base's is [8, 8]"));
 }
 

@@ -11,9 +11,11 @@
 namespace lorry {
 namespace {
 
-const char* kConfig = R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6,
+const char* kConfig =
+    R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6,
   "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 16, "tie_word_embeddings": true, "eos_token_id": 2})";
-const char* kAdapterConfig = R"({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
+const char* kAdapterConfig =
+    R"({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
   "base_model_name_or_path": "/somewhere/else", "inference_mode": true})";
 
 // What a fixture cannot do is the test's own fault.
@@ -45,7 +47,9 @@ std::string SafetensorsBytes(const std::vector<TensorHead>& heads, int seed) {
 }  // namespace
 
 RegistryFixture::RegistryFixture(std::string home)
-    : home_(std::move(home)), blobs_(home_), store_(Must(Store::Open(home_ + "/state.db", RegistryMigrations(), StoreMode::kCreate))) {}
+    : home_(std::move(home)),
+      blobs_(home_),
+      store_(Must(Store::Open(home_ + "/state.db", RegistryMigrations(), StoreMode::kCreate))) {}
 
 BlobEntry RegistryFixture::File(const std::string& path, const std::string& bytes) {
   const StoredBlob blob = Must(blobs_.PutBytes(bytes));
@@ -54,8 +58,11 @@ BlobEntry RegistryFixture::File(const std::string& path, const std::string& byte
 
 std::vector<BlobEntry> RegistryFixture::ModelFiles(int seed) {
   std::vector<TensorHead> heads;
-  for (const ExpectedTensor& tensor : ExpectedTensors(Must(ParseModelConfigText(kConfig, "config.json")))) heads.push_back({tensor.name, DType::kF32, tensor.shape});
-  return {File("config.json", kConfig), File("model.safetensors", SafetensorsBytes(heads, seed)), File("tokenizer.json", "{}"), File("notes/empty.txt", "")};
+  for (const ExpectedTensor& tensor : ExpectedTensors(Must(ParseModelConfigText(kConfig, "config.json")))) {
+    heads.push_back({tensor.name, DType::kF32, tensor.shape});
+  }
+  return {File("config.json", kConfig), File("model.safetensors", SafetensorsBytes(heads, seed)), File("tokenizer.json", "{}"),
+          File("notes/empty.txt", "")};
 }
 
 std::vector<BlobEntry> RegistryFixture::AdapterFiles(int seed) {
@@ -65,7 +72,8 @@ std::vector<BlobEntry> RegistryFixture::AdapterFiles(int seed) {
     heads.push_back({module + ".lora_A.weight", DType::kF32, {2, 4}});
     heads.push_back({module + ".lora_B.weight", DType::kF32, {4, 2}});
   }
-  return {File("adapter_config.json", kAdapterConfig), File("adapter_model.safetensors", SafetensorsBytes(heads, seed)), File("README.md", "# adapter\n")};
+  return {File("adapter_config.json", kAdapterConfig), File("adapter_model.safetensors", SafetensorsBytes(heads, seed)),
+          File("README.md", "# adapter\n")};
 }
 
 Result<Published> RegistryFixture::TryPublish(const Publication& publication) {

@@ -47,18 +47,23 @@ TEST_CASE("a life in the registry, by its questions") {
   const TempDirectory home;
   RegistryFixture registry(home.path());
   Desk desk(&registry);
-  const Json model = desk.Ask("registry.import", {{"kind", "model"}, {"name", "m"}, {"files", FilesJson(registry.ModelFiles(1))}, {"alias", "prod"}});
+  const Json model = desk.Ask(
+      "registry.import", {{"kind", "model"}, {"name", "m"}, {"files", FilesJson(registry.ModelFiles(1))}, {"alias", "prod"}});
   CHECK(model["reference"] == "library/m@v1");
   CHECK(model["existing"] == false);
-  const Json adapter = desk.Ask("registry.import", {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m@prod"}, {"files", FilesJson(registry.AdapterFiles(1))}});
-  desk.Ask("registry.import", {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m"}, {"files", FilesJson(registry.AdapterFiles(2))}});
+  const Json adapter =
+      desk.Ask("registry.import",
+               {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m@prod"}, {"files", FilesJson(registry.AdapterFiles(1))}});
+  desk.Ask("registry.import",
+           {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m"}, {"files", FilesJson(registry.AdapterFiles(2))}});
 
   CHECK(desk.Ask("registry.list", {{"kind", "model"}})["items"][0]["aliases"] == Json{{"prod", "v1"}});
   const Json shown = desk.Ask("registry.show", {{"kind", "adapter"}, {"name", "acme/a"}});
   CHECK(shown["versions"].size() == 2);
   CHECK(shown["versions"][0]["base"] == "library/m@v1");
   CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v2");
-  CHECK(desk.Ask("registry.alias", {{"name", "acme/a"}, {"alias", "prod"}, {"version", "v1"}, {"reason", "safe"}})["previous"] == nullptr);
+  CHECK(desk.Ask("registry.alias", {{"name", "acme/a"}, {"alias", "prod"}, {"version", "v1"}, {"reason", "safe"}})["previous"] ==
+        nullptr);
   CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v1");
   CHECK(desk.Ask("registry.alias_at", {{"name", "acme/a"}, {"alias", "prod"}, {"at", "2030-01-01"}})["reason"] == "safe");
   CHECK(desk.Ask("registry.verify", {{"reference", "acme/a@v1"}})["whole"] == true);

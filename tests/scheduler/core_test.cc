@@ -39,20 +39,30 @@ TEST_CASE("a run that goes on shows the newest line of its metrics") {
 }
 
 TEST_CASE("placement") {
-  struct Row { const char* what; uint32_t cpus, gpus; std::vector<std::pair<int, int>> nodes; const char* placed; };
+  struct Row {
+    const char* what;
+    uint32_t cpus, gpus;
+    std::vector<std::pair<int, int>> nodes;
+    const char* placed;
+  };
   const std::vector<Row> rows = {
       // what                        cpus gpus  per node {cpus, gpus}     placed
-      {"the tightest worker",         2,  0,    {{4, 0}, {2, 0}},         "n2:2"},
-      {"ties go to the lower name",   1,  0,    {{2, 0}, {2, 0}},         "n1:1"},
-      {"no worker is large enough",   3,  0,    {{2, 0}, {2, 0}},         "queued"},
-      {"GPUs are not CPU slots",      0,  2,    {{8, 1}, {0, 2}},         "n2:2"},
+      {"the tightest worker", 2, 0, {{4, 0}, {2, 0}}, "n2:2"},
+      {"ties go to the lower name", 1, 0, {{2, 0}, {2, 0}}, "n1:1"},
+      {"no worker is large enough", 3, 0, {{2, 0}, {2, 0}}, "queued"},
+      {"GPUs are not CPU slots", 0, 2, {{8, 1}, {0, 2}}, "n2:2"},
   };
   for (const Row& row : rows) {
     Story story;
-    for (size_t i = 0; i < row.nodes.size(); ++i) story.Hello("n" + std::to_string(i + 1), row.nodes[i].first, row.nodes[i].second);
+    for (size_t i = 0; i < row.nodes.size(); ++i) {
+      story.Hello("n" + std::to_string(i + 1), row.nodes[i].first, row.nodes[i].second);
+    }
     RunBuilder run("r-1");
-    if (row.gpus > 0) run.Gpus(row.gpus);
-    else run.Cpus(row.cpus);
+    if (row.gpus > 0) {
+      run.Gpus(row.gpus);
+    } else {
+      run.Cpus(row.cpus);
+    }
     story.Submit(run);
     INFO(row.what);
     CHECK(story.PlaceOf("r-1") == row.placed);
@@ -61,12 +71,15 @@ TEST_CASE("placement") {
 
 TEST_CASE("a GPU's kind may be named by its first words") {
   // asked | the worker's | placed
-  const std::vector<std::array<const char*, 3>> rows = {{"H100", "H100-80GB-HBM3", "n1:1"}, {"H100-80GB-HBM3", "H100-80GB-HBM3", "n1:1"},
-                                                        {"H100-80GB-HBM3", "H100-PCIe", "queued"}, {"H10", "H100-PCIe", "queued"}};
+  const std::vector<std::array<const char*, 3>> rows = {{"H100", "H100-80GB-HBM3", "n1:1"},
+                                                        {"H100-80GB-HBM3", "H100-80GB-HBM3", "n1:1"},
+                                                        {"H100-80GB-HBM3", "H100-PCIe", "queued"},
+                                                        {"H10", "H100-PCIe", "queued"}};
   for (const auto& [asked, kind, placed] : rows) {
     CAPTURE(asked, kind);
     Story story;
-    story.Step(story.core.OnHello({WorkerId("n1"), "1", "test", "n1", "", {{DeviceId("gpu-1"), kind, true, 1, "", ""}}, {}}, story.now));
+    story.Step(
+        story.core.OnHello({WorkerId("n1"), "1", "test", "n1", "", {{DeviceId("gpu-1"), kind, true, 1, "", ""}}, {}}, story.now));
     story.Submit(RunBuilder("r-1").Gpus(1, asked));
     CHECK(story.PlaceOf("r-1") == placed);
   }
@@ -89,15 +102,25 @@ TEST_CASE("higher priority first, and a large run is not starved by small ones b
 }
 
 TEST_CASE("what an attempt's end leads to") {
-  struct Row { EndReason reason; const char* then; };
+  struct Row {
+    EndReason reason;
+    const char* then;
+  };
   const std::vector<Row> rows = {
-      {EndReason::kDone, "succeeded/done"},          {EndReason::kNodeLost, "n1:1"},
-      {EndReason::kRankLost, "n1:1"},                {EndReason::kPreempted, "queued"},
-      {EndReason::kRankCrash, "n1:1"},               {EndReason::kStorage, "queued"},
-      {EndReason::kUserError, "failed/user_error"},  {EndReason::kOutOfMemory, "failed/out_of_memory"},
-      {EndReason::kDataError, "failed/data_error"},  {EndReason::kSpecError, "failed/spec_error"},
-      {EndReason::kInternal, "failed/internal"},     {EndReason::kWalltime, "failed/walltime"},
-      {EndReason::kExpired, "expired/expired"},      {EndReason::kCancelled, "cancelled/cancelled"},
+      {EndReason::kDone, "succeeded/done"},
+      {EndReason::kNodeLost, "n1:1"},
+      {EndReason::kRankLost, "n1:1"},
+      {EndReason::kPreempted, "queued"},
+      {EndReason::kRankCrash, "n1:1"},
+      {EndReason::kStorage, "queued"},
+      {EndReason::kUserError, "failed/user_error"},
+      {EndReason::kOutOfMemory, "failed/out_of_memory"},
+      {EndReason::kDataError, "failed/data_error"},
+      {EndReason::kSpecError, "failed/spec_error"},
+      {EndReason::kInternal, "failed/internal"},
+      {EndReason::kWalltime, "failed/walltime"},
+      {EndReason::kExpired, "expired/expired"},
+      {EndReason::kCancelled, "cancelled/cancelled"},
   };
   for (const Row& row : rows) {
     Story story;
@@ -147,7 +170,8 @@ TEST_CASE("unreachable is not lost; when the lease runs out the run goes elsewhe
   // What the first worker still says about it leaves no trace.
   story.Step(story.core.OnCheckpoint(WorkerId("n1"), 1, {old, {40, "checkpoints/step-40", Sha256Of("40"), {}}}, story.now));
   CHECK(story.run("r-1").checkpoints.front().step == 20);
-  const Actions late = story.Step(story.core.OnFinished(WorkerId("n1"), 7, {old, EndReason::kDone, {}, {}, 0, {}, ""}, story.now));
+  const Actions late =
+      story.Step(story.core.OnFinished(WorkerId("n1"), 7, {old, EndReason::kDone, {}, {}, 0, {}, ""}, story.now));
   REQUIRE(Said<wire::FinishedAck>(late).size() == 1);
   CHECK_FALSE(Said<wire::FinishedAck>(late)[0].accepted);
   CHECK(story.PlaceOf("r-1") == "n2:1");
@@ -274,11 +298,13 @@ TEST_CASE("two runs, one after the other, that expire in one tick end once each"
 }
 
 TEST_CASE("outputs that would leave their folder are not taken") {
-  for (const wire::Output& output : {wire::Output{"../up", true, {}}, wire::Output{"/etc", true, {}}, wire::Output{"out", true, {{"a/../../b", Digest(), 0}}}}) {
+  for (const wire::Output& output : {wire::Output{"../up", true, {}}, wire::Output{"/etc", true, {}},
+                                     wire::Output{"out", true, {{"a/../../b", Digest(), 0}}}}) {
     Story story;
     story.Hello("n1", 1);
     story.Submit(RunBuilder("r-1"));
-    story.Step(story.core.OnFinished(WorkerId("n1"), 1, {story.attempt("r-1").ref, EndReason::kDone, {}, {output}, 0, {}, ""}, story.now));
+    story.Step(story.core.OnFinished(WorkerId("n1"), 1, {story.attempt("r-1").ref, EndReason::kDone, {}, {output}, 0, {}, ""},
+                                     story.now));
     CHECK(story.StateOf("r-1") == "failed/internal");
   }
 }
@@ -341,13 +367,16 @@ struct BatchStory : Story {
     Submit(RunBuilder("r-b").Kind("batch"));
   }
   std::vector<wire::Range> Ask(uint32_t count, std::vector<wire::Range> held = {}) {
-    const Actions actions = Step(core.OnRowsWanted(WorkerId("n1"), ++request_, {attempt("r-b").ref, count, rows_, std::move(held)}, now));
+    const Actions actions =
+        Step(core.OnRowsWanted(WorkerId("n1"), ++request_, {attempt("r-b").ref, count, rows_, std::move(held)}, now));
     const auto leases = Said<wire::RowLease>(actions);
     return leases.empty() ? std::vector<wire::Range>() : leases[0].ranges;
   }
   uint64_t Commit(std::vector<uint64_t> rows) {
     wire::RowReports reports{attempt("r-b").ref, {}};
-    for (uint64_t row : rows) reports.rows.push_back({RowIndex(row), wire::RowState::kOk, AttemptNumber(1), "shard", 0, 1, Digest(), 0, 0, 0});
+    for (uint64_t row : rows) {
+      reports.rows.push_back({RowIndex(row), wire::RowState::kOk, AttemptNumber(1), "shard", 0, 1, Digest(), 0, 0, 0});
+    }
     return Said<wire::RowsCommitted>(Step(core.OnRowReports(WorkerId("n1"), 1, reports, now)))[0].accepted;
   }
   uint64_t rows_;
@@ -407,7 +436,8 @@ TEST_CASE("elements of an array: every slot that is free, each element once, fai
   story.Submit(RunBuilder("r-a").Array(5));
   CHECK(story.PlaceOf("r-a") == "n1:4");
   const wire::AttemptRef ref = story.attempt("r-a").ref;
-  const auto leases = Said<wire::ElementLease>(story.Step(story.core.OnElementsWanted(WorkerId("n1"), 1, {ref, 8, {}}, story.now)));
+  const auto leases =
+      Said<wire::ElementLease>(story.Step(story.core.OnElementsWanted(WorkerId("n1"), 1, {ref, 8, {}}, story.now)));
   REQUIRE(leases.size() == 1);
   CHECK(leases[0].ranges == std::vector<wire::Range>{{0, 5}});
   wire::ElementReports reports{ref, {}, {}};

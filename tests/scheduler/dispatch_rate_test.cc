@@ -1,5 +1,5 @@
-// How fast the scheduler alone hands out elements and makes their starts and ends durable, over real encrypted sockets, with a worker
-// that does nothing. Hidden: run it with the tag [rate]. bench/dispatch.py measures the whole road.
+// How fast the scheduler alone hands out elements and makes their starts and ends durable, over real encrypted sockets, with a
+// worker that does nothing. Hidden: run it with the tag [rate]. bench/dispatch.py measures the whole road.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -23,10 +23,12 @@ TEST_CASE("no-ops a second", "[.rate]") {
   options.client_port = options.worker_port = 0;
   auto scheduler = Scheduler::Start(std::move(options));
   REQUIRE(scheduler.ok());
-  SchedulerClient client = std::move(*SchedulerClient::Connect(*SchedulerClientOptions::ForHome(home.path(), (*scheduler)->client_endpoint())));
+  SchedulerClient client =
+      std::move(*SchedulerClient::Connect(*SchedulerClientOptions::ForHome(home.path(), (*scheduler)->client_endpoint())));
   HandWorker worker(home.path(), (*scheduler)->worker_endpoint());
   worker.Hello(8);
-  const std::string job = R"({"kind":"command","name":"rate","project":"bench","argv":[":"],"array":)" + std::to_string(kElements) + R"(,"resources":{"cpus":1}})";
+  const std::string job = R"({"kind":"command","name":"rate","project":"bench","argv":[":"],"array":)" +
+                          std::to_string(kElements) + R"(,"resources":{"cpus":1}})";
   const int64_t begin = SystemClock().MonotonicMillis();
   auto submitted = client.Submit({SubmissionId("rate"), job, {}});
   REQUIRE(submitted.ok());
@@ -46,8 +48,8 @@ TEST_CASE("no-ops a second", "[.rate]") {
   }
   CHECK(worker.Ask<wire::FinishedAck>(wire::Finished{grant.attempt, EndReason::kDone, {}, {}, 0, {}, ""}).accepted);
   const int64_t millis = SystemClock().MonotonicMillis() - begin;
-  std::printf("%llu no-ops in %lld ms: %lld a second, durable and encrypted\n", static_cast<unsigned long long>(kElements), static_cast<long long>(millis),
-              static_cast<long long>(kElements * 1000 / std::max<int64_t>(1, millis)));
+  std::printf("%llu no-ops in %lld ms: %lld a second, durable and encrypted\n", static_cast<unsigned long long>(kElements),
+              static_cast<long long>(millis), static_cast<long long>(kElements * 1000 / std::max<int64_t>(1, millis)));
   CHECK(millis > 0);
 }
 
@@ -58,13 +60,18 @@ TEST_CASE("submission to start with a free device", "[.rate]") {
   options.client_port = options.worker_port = 0;
   auto scheduler = Scheduler::Start(std::move(options));
   REQUIRE(scheduler.ok());
-  SchedulerClient client = std::move(*SchedulerClient::Connect(*SchedulerClientOptions::ForHome(home.path(), (*scheduler)->client_endpoint())));
+  SchedulerClient client =
+      std::move(*SchedulerClient::Connect(*SchedulerClientOptions::ForHome(home.path(), (*scheduler)->client_endpoint())));
   HandWorker worker(home.path(), (*scheduler)->worker_endpoint());
   worker.Hello(1);
   std::vector<int64_t> micros;
   for (int i = 0; i < 300; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    REQUIRE(client.Submit({SubmissionId("s-" + std::to_string(i)), R"({"kind":"command","name":"one","project":"bench","argv":[":"],"resources":{"cpus":1}})", {}}).ok());
+    REQUIRE(client
+                .Submit({SubmissionId("s-" + std::to_string(i)),
+                         R"({"kind":"command","name":"one","project":"bench","argv":[":"],"resources":{"cpus":1}})",
+                         {}})
+                .ok());
     const auto grant = worker.Expect<wire::Grant>();
     micros.push_back(std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin).count());
     worker.Ask<wire::FinishedAck>(wire::Finished{grant.attempt, EndReason::kDone, {}, {}, 0, {}, ""});

@@ -33,7 +33,9 @@ TEST_CASE("the state that was stored is the state that is loaded") {
   story.Keep(story.Submit(RunBuilder("r-2").Cpus(2).After("r-b")));
   const wire::AttemptRef ref = story.attempt("r-b").ref;
   story.Keep(story.Step(story.core.OnRowsWanted(WorkerId("n1"), 1, {ref, 4, 10, {}}, story.now)));
-  story.Keep(story.Step(story.core.OnRowReports(WorkerId("n1"), 2, {ref, {{RowIndex(1), wire::RowState::kOk, AttemptNumber(1), "attempts/1/s", 5, 6, Sha256Of("r"), 7, 8, 9}}}, story.now)));
+  story.Keep(story.Step(story.core.OnRowReports(
+      WorkerId("n1"), 2,
+      {ref, {{RowIndex(1), wire::RowState::kOk, AttemptNumber(1), "attempts/1/s", 5, 6, Sha256Of("r"), 7, 8, 9}}}, story.now)));
   wire::Heartbeat beat;
   beat.metered.push_back({ref, 0, {{story.attempt("r-b").devices[0], "cpu", UsageClass::kStartup, Instant(5), Instant(9)}}});
   story.Keep(story.Step(story.core.OnHeartbeat(WorkerId("n1"), 3, beat, story.now)));

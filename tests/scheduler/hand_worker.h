@@ -17,7 +17,8 @@ namespace lorry {
 class HandWorker {
  public:
   HandWorker(const std::string& home, const std::string& endpoint) {
-    auto link = DealerLink::Connect(TransportContext::Make(), {endpoint, *ReadPublicKey(home + "/keys/scheduler.public"), *ReadKeyPair(home + "/keys", "worker")});
+    auto link = DealerLink::Connect(TransportContext::Make(), {endpoint, *ReadPublicKey(home + "/keys/scheduler.public"),
+                                                               *ReadKeyPair(home + "/keys", "worker")});
     link_ = std::move(*link);
   }
   wire::Welcome Hello(int cpus, const std::string& incarnation = "1", std::vector<wire::AttemptRef> holds = {}) {

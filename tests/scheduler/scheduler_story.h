@@ -13,17 +13,56 @@ namespace lorry {
 
 class RunBuilder {
  public:
-  explicit RunBuilder(std::string id) { spec_.id = RunId(id); spec_.name = id; spec_.submission = SubmissionId("s-" + id); spec_.project = ProjectName("docs"); spec_.kind = "finetune"; spec_.job_json = "{}"; }
-  RunBuilder& Cpus(uint32_t n) { spec_.needs.count = n; return *this; }
-  RunBuilder& Gpus(uint32_t n, std::string kind = "") { spec_.needs = DeviceNeeds{true, std::move(kind), 0, n, false}; return *this; }
-  RunBuilder& Priority(int p) { spec_.priority = p; return *this; }
-  RunBuilder& Kind(std::string kind) { spec_.kind = std::move(kind); return *this; }
-  RunBuilder& Array(uint64_t n) { spec_.kind = "command"; spec_.array = n; spec_.needs.elastic = n > 1; return *this; }
-  RunBuilder& After(std::string id) { spec_.after.push_back(RunId(id)); return *this; }
-  RunBuilder& MaxAttempts(uint32_t n) { spec_.max_attempts = n; return *this; }
-  RunBuilder& MaxDuration(Millis d) { spec_.max_duration = d; return *this; }
-  RunBuilder& ExpiresAfter(Millis d) { spec_.expires_after = d; return *this; }
-  RunBuilder& ModelCreated(Instant at) { spec_.model_created = at; return *this; }
+  explicit RunBuilder(std::string id) {
+    spec_.id = RunId(id);
+    spec_.name = id;
+    spec_.submission = SubmissionId("s-" + id);
+    spec_.project = ProjectName("docs");
+    spec_.kind = "finetune";
+    spec_.job_json = "{}";
+  }
+  RunBuilder& Cpus(uint32_t n) {
+    spec_.needs.count = n;
+    return *this;
+  }
+  RunBuilder& Gpus(uint32_t n, std::string kind = "") {
+    spec_.needs = DeviceNeeds{true, std::move(kind), 0, n, false};
+    return *this;
+  }
+  RunBuilder& Priority(int p) {
+    spec_.priority = p;
+    return *this;
+  }
+  RunBuilder& Kind(std::string kind) {
+    spec_.kind = std::move(kind);
+    return *this;
+  }
+  RunBuilder& Array(uint64_t n) {
+    spec_.kind = "command";
+    spec_.array = n;
+    spec_.needs.elastic = n > 1;
+    return *this;
+  }
+  RunBuilder& After(std::string id) {
+    spec_.after.push_back(RunId(id));
+    return *this;
+  }
+  RunBuilder& MaxAttempts(uint32_t n) {
+    spec_.max_attempts = n;
+    return *this;
+  }
+  RunBuilder& MaxDuration(Millis d) {
+    spec_.max_duration = d;
+    return *this;
+  }
+  RunBuilder& ExpiresAfter(Millis d) {
+    spec_.expires_after = d;
+    return *this;
+  }
+  RunBuilder& ModelCreated(Instant at) {
+    spec_.model_created = at;
+    return *this;
+  }
   RunSpec Build() const { return spec_; }
 
  private:
@@ -49,10 +88,15 @@ class Story {
     return actions;
   }
   Actions Submit(const RunBuilder& run) { return Step(core.OnSubmit(run.Build(), now)); }
-  Actions Hello(const std::string& worker, int cpus, int gpus = 0, const std::string& incarnation = "1", std::vector<wire::AttemptRef> holds = {}) {
+  Actions Hello(const std::string& worker, int cpus, int gpus = 0, const std::string& incarnation = "1",
+                std::vector<wire::AttemptRef> holds = {}) {
     wire::Hello hello{WorkerId(worker), incarnation, "test", worker, "", {}, std::move(holds)};
-    for (int i = 0; i < cpus; ++i) hello.devices.push_back({DeviceId(worker + "/cpu-" + std::to_string(i)), "cpu", false, 0, "", ""});
-    for (int i = 0; i < gpus; ++i) hello.devices.push_back({DeviceId(worker + "/gpu-" + std::to_string(i)), "H100", true, 80000000000u, "", ""});
+    for (int i = 0; i < cpus; ++i) {
+      hello.devices.push_back({DeviceId(worker + "/cpu-" + std::to_string(i)), "cpu", false, 0, "", ""});
+    }
+    for (int i = 0; i < gpus; ++i) {
+      hello.devices.push_back({DeviceId(worker + "/gpu-" + std::to_string(i)), "H100", true, 80000000000u, "", ""});
+    }
     return Step(core.OnHello(hello, now));
   }
   // Time passes while these workers give signs of life.
@@ -81,7 +125,9 @@ class Story {
   }
   void Checkpoint(const std::string& run, uint64_t step) {
     const Attempt& attempt = core.state().attempts.at(RunId(run));
-    Step(core.OnCheckpoint(attempt.worker, 1, {attempt.ref, {step, "checkpoints/step-" + std::to_string(step), Sha256Of(std::to_string(step)), {}}}, now));
+    Step(core.OnCheckpoint(attempt.worker, 1,
+                           {attempt.ref, {step, "checkpoints/step-" + std::to_string(step), Sha256Of(std::to_string(step)), {}}},
+                           now));
   }
   const Run& run(const std::string& id) const { return core.state().runs.at(RunId(id)); }
   const Attempt& attempt(const std::string& id) const { return core.state().attempts.at(RunId(id)); }
@@ -92,7 +138,8 @@ class Story {
   // "n1:2" where it runs on two devices of n1, else its state.
   std::string PlaceOf(const std::string& id) const {
     auto live = core.state().attempts.find(RunId(id));
-    return live == core.state().attempts.end() ? StateOf(id) : live->second.worker.str() + ":" + std::to_string(live->second.devices.size());
+    return live == core.state().attempts.end() ? StateOf(id)
+                                               : live->second.worker.str() + ":" + std::to_string(live->second.devices.size());
   }
 
   Core core;

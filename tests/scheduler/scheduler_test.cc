@@ -1,11 +1,11 @@
-// The scheduler over real sockets: keys, submissions that are known again, a scheduler that is gone and back, a worker that speaks the
-// wire by hand.
+// The scheduler over real sockets: keys, submissions that are known again, a scheduler that is gone and back, a worker that
+// speaks the wire by hand.
 #include "scheduler/scheduler.h"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/hash.h"
@@ -16,7 +16,8 @@
 namespace lorry {
 namespace {
 
-constexpr const char* kNoOp = R"({"kind":"command","name":"no-op","project":"docs","argv":[":"],"array":3,"resources":{"cpus":1}})";
+constexpr const char* kNoOp =
+    R"({"kind":"command","name":"no-op","project":"docs","argv":[":"],"array":3,"resources":{"cpus":1}})";
 
 SchedulerOptions OptionsFor(const std::string& home, int client_port = 0, int worker_port = 0) {
   SchedulerOptions options;
@@ -49,7 +50,9 @@ TEST_CASE("the same submission is the same run; another job under its id is refu
   REQUIRE(again.ok());
   CHECK(again->existing);
   CHECK(again->run == first->run);
-  auto other = client.Submit({SubmissionId("s-1"), R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":4,"resources":{"cpus":1}})", {}});
+  auto other = client.Submit({SubmissionId("s-1"),
+                              R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":4,"resources":{"cpus":1}})",
+                              {}});
   REQUIRE_FALSE(other.ok());
   CHECK(ExitStatusOf(other.error().code) == 2);
   CHECK(client.List({})->size() == 1);
@@ -79,7 +82,10 @@ TEST_CASE("plan says what the job would wait for, and an unknown GPU is refused 
     const auto gpu = plan(R"({"gpus":"H100:1"})");
     CHECK(gpu.ok() == wait);
     if (!wait) CHECK(gpu.error().message.find("no such GPU here") != std::string::npos);
-    if (wait) CHECK(nlohmann::json::parse(*gpu)["waits_for"] == nlohmann::json{"no_capacity: it needs 1 H100 on one worker; the largest has 0"});
+    if (wait) {
+      CHECK(nlohmann::json::parse(*gpu)["waits_for"] ==
+            nlohmann::json{"no_capacity: it needs 1 H100 on one worker; the largest has 0"});
+    }
   }
 }
 
@@ -103,7 +109,13 @@ TEST_CASE("a whole array, element by element, and its events") {
   }
   CHECK(worker.Ask<wire::ElementsCommitted>(reports).done == 3);
   CHECK(worker.Ask<wire::ElementLease>(wire::ElementsWanted{grant.attempt, 10, {}}).no_more);
-  wire::Finished finished{grant.attempt, EndReason::kDone, {}, {}, 0, {{grant.devices[0], "cpu", UsageClass::kProductive, Instant(10), Instant(20)}}, ""};
+  wire::Finished finished{grant.attempt,
+                          EndReason::kDone,
+                          {},
+                          {},
+                          0,
+                          {{grant.devices[0], "cpu", UsageClass::kProductive, Instant(10), Instant(20)}},
+                          ""};
   CHECK(worker.Ask<wire::FinishedAck>(finished).accepted);
   CHECK_FALSE(worker.Ask<wire::FinishedAck>(finished).accepted);
 
@@ -218,7 +230,9 @@ TEST_CASE("what is not there, not known or not possible is said in words") {
   REQUIRE_FALSE(gpu.ok());
   HandWorker worker(home.path(), scheduler->worker_endpoint());
   worker.Hello(2);
-  auto large = client.Submit({SubmissionId("s-2"), R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":1,"resources":{"cpus":8}})", {}});
+  auto large = client.Submit({SubmissionId("s-2"),
+                              R"({"kind":"command","name":"x","project":"docs","argv":[":"],"array":1,"resources":{"cpus":8}})",
+                              {}});
   REQUIRE_FALSE(large.ok());
   CHECK(large.error().Format() == "resources.cpus: 8 asked for, the largest worker has 2; ask for at most 2");
   auto workers = nlohmann::json::parse(*client.Query("worker.list", "{}"));

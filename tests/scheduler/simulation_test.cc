@@ -1,6 +1,6 @@
 // A seeded town of workers around the pure core: messages are lost, sent twice and late, workers die and come back, the scheduler
-// is killed and loads what it had stored. After every step SanityCheck must find nothing; at the end every run that was accepted has
-// ended, every row and element was committed exactly once, and device time has no overlap.
+// is killed and loads what it had stored. After every step SanityCheck must find nothing; at the end every run that was accepted
+// has ended, every row and element was committed exactly once, and device time has no overlap.
 #include <catch2/catch.hpp>
 
 #include <deque>
@@ -133,7 +133,9 @@ class Town {
 
   void Hello(ToyWorker& worker) {
     wire::Hello hello{worker.id, std::to_string(worker.incarnation), "", "", "", {}, {}};
-    for (int i = 0; i < worker.cpus; ++i) hello.devices.push_back({DeviceId(worker.id.str() + "/" + std::to_string(i)), "cpu", false, 0, "", ""});
+    for (int i = 0; i < worker.cpus; ++i) {
+      hello.devices.push_back({DeviceId(worker.id.str() + "/" + std::to_string(i)), "cpu", false, 0, "", ""});
+    }
     for (auto& [run, job] : worker.jobs) hello.holds.push_back(job.grant.attempt);
     worker.connected = true;
     Actions actions = core_->OnHello(hello, now_);
@@ -151,7 +153,9 @@ class Town {
     for (auto& [run, job] : worker.jobs) {
       runs.push_back(run);
       wire::Metered metered{job.grant.attempt, 0, {}};
-      for (const DeviceId& device : job.grant.devices) metered.spans.push_back({device, "cpu", UsageClass::kProductive, job.since, now_});
+      for (const DeviceId& device : job.grant.devices) {
+        metered.spans.push_back({device, "cpu", UsageClass::kProductive, job.since, now_});
+      }
       beat.metered.push_back(metered);
     }
     Do(core_->OnHeartbeat(worker.id, 1, beat, now_));
@@ -212,11 +216,16 @@ class Town {
   void EndJob(ToyWorker::Job* job, EndReason reason) {
     job->finishing = true;
     job->finished = wire::Finished{job->grant.attempt, reason, {}, {}, 0, {}, ""};
-    for (const DeviceId& device : job->grant.devices) job->finished.spans.push_back({device, "cpu", UsageClass::kProductive, job->since, now_});
+    for (const DeviceId& device : job->grant.devices) {
+      job->finished.spans.push_back({device, "cpu", UsageClass::kProductive, job->since, now_});
+    }
   }
   void Ask(ToyWorker& worker, const wire::AttemptRef& ref) {
-    if (state().runs.at(ref.run).spec.array > 0) Do(core_->OnElementsWanted(worker.id, 9, {ref, 3, {}}, now_));
-    else Do(core_->OnRowsWanted(worker.id, 9, {ref, 3, work_[ref.run], {}}, now_));
+    if (state().runs.at(ref.run).spec.array > 0) {
+      Do(core_->OnElementsWanted(worker.id, 9, {ref, 3, {}}, now_));
+    } else {
+      Do(core_->OnRowsWanted(worker.id, 9, {ref, 3, work_[ref.run], {}}, now_));
+    }
   }
   // Everything held is reported at once, now and then twice; then it is no longer held.
   void Report(ToyWorker& worker, ToyWorker::Job& job, const wire::AttemptRef& ref) {
@@ -231,8 +240,11 @@ class Town {
       }
     }
     for (int again = 0; again < (Chance(random_, 200) ? 2 : 1); ++again) {
-      if (array) Do(core_->OnElementReports(worker.id, 9, elements, now_));
-      else Do(core_->OnRowReports(worker.id, 9, rows, now_));
+      if (array) {
+        Do(core_->OnElementReports(worker.id, 9, elements, now_));
+      } else {
+        Do(core_->OnRowReports(worker.id, 9, rows, now_));
+      }
       if (!worker.connected) return;  // the scheduler died on it: said again after the next hello
     }
     auto held = worker.jobs.find(ref.run);
@@ -284,12 +296,15 @@ TEST_CASE("nothing is lost or done twice in a faulty world") {
       CHECK(RunStateName(town.state().runs.at(id).state) == "succeeded");
       done_again += town.state().runs.at(id).attempts - 1;
       if (town.state().runs.at(id).spec.kind == "finetune") continue;
-      auto rows = town.db().AskInteger("SELECT (SELECT count(*) FROM batch_row WHERE run=?1) + (SELECT count(*) FROM element WHERE run=?1 AND ended_ms>0)", id);
+      auto rows = town.db().AskInteger(
+          "SELECT (SELECT count(*) FROM batch_row WHERE run=?1) + (SELECT count(*) FROM element WHERE run=?1 AND ended_ms>0)",
+          id);
       CHECK(rows->value_or(0) == static_cast<int64_t>(work));
     }
     CHECK(VerifyEvents(town.db()).ok());
-    auto overlaps = town.db().AskInteger("SELECT count(*) FROM usage_span a JOIN usage_span b ON a.device=b.device AND (a.run, a.attempt, a.span) < "
-                                         "(b.run, b.attempt, b.span) WHERE a.t0_ms < b.t1_ms AND b.t0_ms < a.t1_ms AND a.t1_ms > a.t0_ms AND b.t1_ms > b.t0_ms");
+    auto overlaps = town.db().AskInteger(
+        "SELECT count(*) FROM usage_span a JOIN usage_span b ON a.device=b.device AND (a.run, a.attempt, a.span) < "
+        "(b.run, b.attempt, b.span) WHERE a.t0_ms < b.t1_ms AND b.t0_ms < a.t1_ms AND a.t1_ms > a.t0_ms AND b.t1_ms > b.t0_ms");
     CHECK(overlaps->value_or(-1) == 0);
   }
   CHECK(done_again > 0);

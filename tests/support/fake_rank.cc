@@ -158,8 +158,17 @@ class FakeRank {
         std::this_thread::sleep_for(std::chrono::milliseconds(script_.millis));
         const std::string bytes = "{\"row\":" + std::to_string(row) + "}\n";
         out << bytes << std::flush;
-        channel_->Send({{"t", "row"}, {"index", row}, {"epoch", task_.epoch.value()}, {"state", "ok"}, {"shard", shard}, {"offset", offset},
-                        {"length", bytes.size()}, {"sha256", lorry::Sha256Of(bytes).hex()}, {"prompt_tokens", 1}, {"completion_tokens", 2}, {"millis", script_.millis}});
+        channel_->Send({{"t", "row"},
+                        {"index", row},
+                        {"epoch", task_.epoch.value()},
+                        {"state", "ok"},
+                        {"shard", shard},
+                        {"offset", offset},
+                        {"length", bytes.size()},
+                        {"sha256", lorry::Sha256Of(bytes).hex()},
+                        {"prompt_tokens", 1},
+                        {"completion_tokens", 2},
+                        {"millis", script_.millis}});
         offset += bytes.size();
         rows_[row] = bytes;
         channel_->Send({{"t", "progress"}, {"done", computed}, {"total", script_.steps}, {"rows_per_minute", 60.0 * computed}});
@@ -217,7 +226,8 @@ class FakeRank {
   }
 
   [[noreturn]] void Fault(const char* reason, const char* message, TaskExit exit) {
-    channel_->Send({{"t", "error"}, {"reason", reason}, {"message", message}, {"file", "train.jsonl"}, {"line", 12}, {"key", "text"}});
+    channel_->Send(
+        {{"t", "error"}, {"reason", reason}, {"message", message}, {"file", "train.jsonl"}, {"line", 12}, {"key", "text"}});
     std::_Exit(static_cast<int>(exit));
   }
 

@@ -13,8 +13,15 @@ namespace lorry::trainers {
 namespace {
 
 RunIdentity Identity() {
-  return {.job = "{}", .base_model = "b", .training_data = "t", .validation_data = "", .initial_adapter = "",
-          .device = "cpu: avx2", .threads_per_lane = 1, .libraries = "L 1", .build = "0.1"};
+  return {.job = "{}",
+          .base_model = "b",
+          .training_data = "t",
+          .validation_data = "",
+          .initial_adapter = "",
+          .device = "cpu: avx2",
+          .threads_per_lane = 1,
+          .libraries = "L 1",
+          .build = "0.1"};
 }
 
 TrainingState StateAt(int64_t step) {
@@ -31,14 +38,17 @@ TrainingState StateAt(int64_t step) {
   return state;
 }
 
-void Overwrite(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes; }
+void Overwrite(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
 
 struct StoredRun {
   TempDirectory home;
   CheckpointStore store{home.path()};
   std::vector<std::string> said;
 
-  Result<std::optional<ResumePoint>> Find(const std::string& wanted = "", bool other_device = false, RunIdentity identity = Identity()) {
+  Result<std::optional<ResumePoint>> Find(const std::string& wanted = "", bool other_device = false,
+                                          RunIdentity identity = Identity()) {
     return FindResumePoint(store, wanted, identity, other_device, [&](const std::string& text) { said.push_back(text); });
   }
   std::string StateFile(int64_t step) const { return home.path() + "/" + CheckpointStore::RelativePath(step) + "/state.h5"; }
@@ -67,10 +77,18 @@ TEST_CASE("a checkpoint gives back what was written, and equal states give equal
 }
 
 TEST_CASE("a damaged checkpoint is passed over and said; the one before it is used") {
-  struct Case { const char* name; void (*damage)(const std::string& state_file); };
+  struct Case {
+    const char* name;
+    void (*damage)(const std::string& state_file);
+  };
   const Case cases[] = {
       {"truncated", [](const std::string& path) { Overwrite(path, ReadFile(path)->substr(0, 3000)); }},
-      {"one bit flipped", [](const std::string& path) { auto bytes = *ReadFile(path); bytes[5000] ^= 1; Overwrite(path, bytes); }},
+      {"one bit flipped",
+       [](const std::string& path) {
+         auto bytes = *ReadFile(path);
+         bytes[5000] ^= 1;
+         Overwrite(path, bytes);
+       }},
       {"empty", [](const std::string& path) { Overwrite(path, ""); }},
       {"gone", [](const std::string& path) { REQUIRE(RemoveTree(path).ok()); }},
   };
@@ -113,10 +131,16 @@ TEST_CASE("a run goes on from the checkpoint that is wanted, not from a later on
 TEST_CASE("another job's checkpoint is refused, another device's unless the job allows it") {
   StoredRun run;
   REQUIRE(run.store.Write(StateAt(20), Identity()).ok());
-  struct Case { std::string RunIdentity::* field; bool with_other_device; };
-  for (const Case& c : std::initializer_list<Case>{{&RunIdentity::job, false}, {&RunIdentity::base_model, false},
-                                                   {&RunIdentity::training_data, false}, {&RunIdentity::initial_adapter, false},
-                                                   {&RunIdentity::device, true}, {&RunIdentity::libraries, true}}) {
+  struct Case {
+    std::string RunIdentity::*field;
+    bool with_other_device;
+  };
+  for (const Case& c : std::initializer_list<Case>{{&RunIdentity::job, false},
+                                                   {&RunIdentity::base_model, false},
+                                                   {&RunIdentity::training_data, false},
+                                                   {&RunIdentity::initial_adapter, false},
+                                                   {&RunIdentity::device, true},
+                                                   {&RunIdentity::libraries, true}}) {
     RunIdentity other = Identity();
     other.*c.field = "another";
     const auto refused = run.Find("", false, other);
@@ -132,7 +156,8 @@ TEST_CASE("the step log survives a torn tail, and the trace holds each step once
   {
     StepLog log = std::move(*StepLog::Open(path));
     for (int64_t step = 1; step <= 3; ++step) {
-      REQUIRE(log.Append(StepRecord{step, 2.0 / static_cast<double>(step), 1.5, 1e-4, 100, 10, Sha256Of(std::to_string(step))}).ok());
+      REQUIRE(
+          log.Append(StepRecord{step, 2.0 / static_cast<double>(step), 1.5, 1e-4, 100, 10, Sha256Of(std::to_string(step))}).ok());
     }
     REQUIRE(log.Append(EvaluationRecord{3, 0.1 + 0.2, 55}).ok());
   }

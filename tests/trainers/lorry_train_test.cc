@@ -31,13 +31,17 @@ using Clock = std::chrono::steady_clock;
 const std::string kGolden = std::filesystem::absolute("tests/golden/training").string();
 
 json Job() {
-  return {{"kind", "finetune"}, {"name", "tiny"}, {"project", "docs"}, {"base_model", kGolden + "/base"},
-          {"dataset", {{"path", kGolden + "/train.jsonl"}, {"max_length", 256}}},
-          {"adapter", {{"r", 4}, {"alpha", 8}}},
-          {"training", {{"max_steps", 30}, {"tokens_per_step", 400}, {"learning_rate", 1e-2}, {"precision", "fp32"}, {"seed", 7}}},
-          {"checkpoint", {{"every_steps", 7}}},
-          {"resources", {{"cpus", 2}}},
-          {"output", {{"adapter", "acme/tiny"}}}};
+  return {
+      {"kind", "finetune"},
+      {"name", "tiny"},
+      {"project", "docs"},
+      {"base_model", kGolden + "/base"},
+      {"dataset", {{"path", kGolden + "/train.jsonl"}, {"max_length", 256}}},
+      {"adapter", {{"r", 4}, {"alpha", 8}}},
+      {"training", {{"max_steps", 30}, {"tokens_per_step", 400}, {"learning_rate", 1e-2}, {"precision", "fp32"}, {"seed", 7}}},
+      {"checkpoint", {{"every_steps", 7}}},
+      {"resources", {{"cpus", 2}}},
+      {"output", {{"adapter", "acme/tiny"}}}};
 }
 
 // When the worker of a test kills a rank: on the first line `type` of step `step` or a later one (a run that goes on may be past
@@ -147,7 +151,8 @@ struct Run {
 
   std::string AttemptDir() const { return home.path() + "/attempts/" + std::to_string(attempts); }
 
-  AttemptEnd Attempt(Layout layout = {}, std::optional<Kill> kill = {}, const std::function<void(const json&, int)>& on_line = {}) {
+  AttemptEnd Attempt(Layout layout = {}, std::optional<Kill> kill = {},
+                     const std::function<void(const json&, int)>& on_line = {}) {
     ++attempts;
     REQUIRE(MakeDirectories(AttemptDir()).ok());
     TaskFile task;
@@ -169,7 +174,9 @@ struct Run {
     SpawnOptions spawn;
     spawn.stdout_path = spawn.stderr_path = AttemptDir() + "/log";
     if (layout.ranks > 1) {
-      spawn.argv = {"mpirun", "-n", std::to_string(layout.ranks), "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"};
+      spawn.argv = {
+          "mpirun", "-n", std::to_string(layout.ranks), "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
+          "1"};
       spawn.env = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
     }
     spawn.argv.push_back(std::string(std::getenv("LORRY_BIN")) + "/lorry-train");
@@ -196,8 +203,8 @@ struct Run {
 
 TEST_CASE("from PEFT's first adapter, twenty steps in fp32 have PEFT's losses") {
   Run run;
-  run.job["training"] = {{"max_steps", 20}, {"rows_per_micro_batch", 2}, {"micro_batches_per_step", 2}, {"learning_rate", 2e-4},
-                         {"lr_scheduler", "constant"}, {"precision", "fp32"}};
+  run.job["training"] = {{"max_steps", 20},       {"rows_per_micro_batch", 2},  {"micro_batches_per_step", 2},
+                         {"learning_rate", 2e-4}, {"lr_scheduler", "constant"}, {"precision", "fp32"}};
   run.job["dataset"]["shuffle"] = false;
   run.more_inputs["adapter"] = kGolden + "/initial";
   run.Finish();
@@ -234,12 +241,13 @@ TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's by
       kills.push_back({"step", static_cast<int64_t>(1 + 10 * i + random.Below(8)), std::chrono::microseconds(random.Below(400))});
     }
     kills.push_back({"checkpoint", 0, std::chrono::microseconds(random.Below(300))});  // the phase: inside a checkpoint's write
-    kills.push_back({"output", 0, std::chrono::microseconds(0)});                       // between output and report
+    kills.push_back({"output", 0, std::chrono::microseconds(0)});                      // between output and report
     Run run;
     int64_t interrupted = 0, recomputed = 0;
     for (const Kill& kill : kills) {
       const AttemptEnd end = run.Attempt(random.Below(2) == 0 ? Layout{1, 2} : Layout{2, 2}, kill);
-      WARN("seed " << seed << ": killed " << end.killed << " on " << kill.type << " " << kill.step << " + " << kill.delay.count() << " us");
+      WARN("seed " << seed << ": killed " << end.killed << " on " << kill.type << " " << kill.step << " + " << kill.delay.count()
+                   << " us");
       interrupted += end.killed && (end.end.signal == SIGKILL || end.end.exit_status != 0);
       for (const json& line : end.lines) recomputed += line.value("phase", "") == "recomputed";
     }
@@ -271,11 +279,28 @@ TEST_CASE("broken inputs end with their sort of error") {
     REQUIRE(WriteFileAtomically(files.path() + "/" + name, text).ok());
     return files.path() + "/" + name;
   };
-  struct Case { const char* name; std::string input; std::string path; json change; int exit; std::string reason; };
+  struct Case {
+    const char* name;
+    std::string input;
+    std::string path;
+    json change;
+    int exit;
+    std::string reason;
+  };
   const Case cases[] = {
       {"no rows", "train", file("empty.jsonl", ""), {}, 65, "data_error"},
-      {"not JSON", "train", file("broken.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\":"), {}, 65, "data_error"},
-      {"a row that is too long", "train", file("long.jsonl", "{\"prompt\": \"" + std::string(300, 'x') + "\", \"completion\": \"b\"}\n"), {}, 65, "data_error"},
+      {"not JSON",
+       "train",
+       file("broken.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\":"),
+       {},
+       65,
+       "data_error"},
+      {"a row that is too long",
+       "train",
+       file("long.jsonl", "{\"prompt\": \"" + std::string(300, 'x') + "\", \"completion\": \"b\"}\n"),
+       {},
+       65,
+       "data_error"},
       {"a target that matches nothing", "", "", {{"adapter", {{"target_modules", {"no_such_proj"}}}}}, 64, "spec_error"},
       {"longer than the context", "", "", {{"dataset", {{"max_length", 1000}}}}, 64, "spec_error"},
       {"a GPU where there is none", "", "", {{"resources", {{"cpus", nullptr}, {"gpus", 1}}}}, 64, "spec_error"},

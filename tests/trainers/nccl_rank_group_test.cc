@@ -24,7 +24,9 @@ class Borrowed : public RankGroup {
   explicit Borrowed(RankGroup& group) : group_(group) {}
   int rank() const override { return group_.rank(); }
   int size() const override { return group_.size(); }
-  Status Exchange(const std::vector<at::Tensor>& outgoing, std::vector<at::Tensor>& incoming) override { return group_.Exchange(outgoing, incoming); }
+  Status Exchange(const std::vector<at::Tensor>& outgoing, std::vector<at::Tensor>& incoming) override {
+    return group_.Exchange(outgoing, incoming);
+  }
   Status GatherSlices(const at::Tensor& mine, at::Tensor& whole) override { return group_.GatherSlices(mine, whole); }
   Result<std::vector<std::string>> AllGather(const std::string& mine) override { return group_.AllGather(mine); }
   Result<std::string> Broadcast(const std::string& from_rank_0) override { return group_.Broadcast(from_rank_0); }

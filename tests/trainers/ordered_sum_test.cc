@@ -1,7 +1,7 @@
 #include "trainers/ordered_sum.h"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include <atomic>
 #include <mutex>
@@ -22,10 +22,18 @@ std::string Text(const std::vector<SumNode>& nodes) {
 }
 
 TEST_CASE("the fewest nodes that cover a range") {
-  struct Case { int64_t leaves, first, last; const char* nodes; };
-  for (const Case& c : std::initializer_list<Case>{
-           {1, 0, 1, "0/0 "}, {4, 0, 4, "2/0 "}, {4, 1, 4, "0/1 1/1 "}, {5, 0, 5, "3/0 "},
-           {5, 4, 5, "2/1 "}, {6, 3, 6, "0/3 2/1 "}, {7, 2, 6, "1/1 1/2 "}, {8, 3, 3, ""}}) {
+  struct Case {
+    int64_t leaves, first, last;
+    const char* nodes;
+  };
+  for (const Case& c : std::initializer_list<Case>{{1, 0, 1, "0/0 "},
+                                                   {4, 0, 4, "2/0 "},
+                                                   {4, 1, 4, "0/1 1/1 "},
+                                                   {5, 0, 5, "3/0 "},
+                                                   {5, 4, 5, "2/1 "},
+                                                   {6, 3, 6, "0/3 2/1 "},
+                                                   {7, 2, 6, "1/1 1/2 "},
+                                                   {8, 3, 3, ""}}) {
     CHECK(Text(CoveringNodes(c.leaves, c.first, c.last)) == c.nodes);
   }
 }

@@ -33,9 +33,7 @@ class StandIn : public TrainedModel {
   }
   Result<LossSum> EvalLoss(const PackedBatch& batch) const override { return Sum(batch, nullptr); }
   Status WriteAdapter(const std::string&) const override { return OkStatus(); }
-  std::string Bytes() const {
-    return {reinterpret_cast<const char*>(values_.const_data_ptr<float>()), kValues * sizeof(float)};
-  }
+  std::string Bytes() const { return {reinterpret_cast<const char*>(values_.const_data_ptr<float>()), kValues * sizeof(float)}; }
   bool not_a_number = false;
 
  private:
@@ -117,8 +115,11 @@ Outcome Attempt(const std::string& home, const Setting& setting) {
     outcome.values = model.Bytes();
     outcome.steps = trainer.steps_done();
     outcome.best = trainer.best().loss;
-    if (end.ok()) outcome.end = *end;
-    else outcome.status = end.error();
+    if (end.ok()) {
+      outcome.end = *end;
+    } else {
+      outcome.status = end.error();
+    }
   });
   return outcome;
 }
@@ -130,7 +131,9 @@ TEST_CASE("one rank with two lanes and two ranks with one give the same bytes, a
   const Outcome expected = Attempt(undisturbed.path(), {});
   REQUIRE(expected.status.ok());
   CHECK(expected.steps > 20);
-  struct Case { int ranks, lanes; };
+  struct Case {
+    int ranks, lanes;
+  };
   for (const Case& c : std::initializer_list<Case>{{1, 2}, {2, 1}, {2, 3}, {3, 1}, {5, 2}}) {
     INFO(c.ranks << " ranks of " << c.lanes << " lanes");
     TempDirectory home;

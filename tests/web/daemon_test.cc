@@ -33,7 +33,10 @@ class Lorryd {
     request.path = path;
     std::string part;
     for (char c : path + "/") {
-      if (c != '/') { part += c; continue; }
+      if (c != '/') {
+        part += c;
+        continue;
+      }
       if (!part.empty()) request.segments.push_back(*DecodePercent(part));
       part.clear();
     }
@@ -44,7 +47,8 @@ class Lorryd {
   }
 
   std::string Submit(const std::string& name) {
-    const json job = {{"kind", "command"}, {"name", name}, {"project", "docs"}, {"argv", {"/bin/true"}}, {"resources", {{"cpus", 1}}}};
+    const json job = {
+        {"kind", "command"}, {"name", name}, {"project", "docs"}, {"argv", {"/bin/true"}}, {"resources", {{"cpus", 1}}}};
     auto made = daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-" + name), job.dump(), {}});
     if (!made.ok()) FAIL(made.error().Format());
     return made->run.str();
@@ -134,8 +138,11 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
 
 TEST_CASE("a question of another shape is refused") {
   Lorryd lorryd;
-  for (const auto& [name, question] : std::vector<std::pair<std::string, std::string>>{
-           {"token.create", R"({"role":7})"}, {"token.create", "[]"}, {"token.revoke", R"({"id":[]})"}, {"cost.report", "7"}, {"price.record", R"({"text":1})"}}) {
+  for (const auto& [name, question] : std::vector<std::pair<std::string, std::string>>{{"token.create", R"({"role":7})"},
+                                                                                       {"token.create", "[]"},
+                                                                                       {"token.revoke", R"({"id":[]})"},
+                                                                                       {"cost.report", "7"},
+                                                                                       {"price.record", R"({"text":1})"}}) {
     INFO(name << " " << question);
     auto answer = lorryd.daemon_->scheduler().Call<wire::JsonReply>(wire::Query{name, question, ""});
     REQUIRE_FALSE(answer.ok());
@@ -164,10 +171,17 @@ TEST_CASE("a fine-tuning job whose output could not be published is refused befo
   int number = 0;
   for (const auto& [adapter, alias, file, key] : cases) {
     INFO(adapter << " " << alias << " " << file);
-    json job = {{"kind", "finetune"}, {"name", "tune"}, {"project", "docs"}, {"base_model", "/models/" + std::string(120, 'm')},
-                {"dataset", {{"path", "/data/train.jsonl"}}}, {"training", {{"max_steps", 1}}}, {"output", {{"adapter", adapter}}}, {"resources", {{"cpus", 1}}}};
+    json job = {{"kind", "finetune"},
+                {"name", "tune"},
+                {"project", "docs"},
+                {"base_model", "/models/" + std::string(120, 'm')},
+                {"dataset", {{"path", "/data/train.jsonl"}}},
+                {"training", {{"max_steps", 1}}},
+                {"output", {{"adapter", adapter}}},
+                {"resources", {{"cpus", 1}}}};
     if (!alias.is_null()) job["output"]["alias"] = alias;
-    const std::vector<wire::Input> inputs = {{"base_model", true, {{file, digest, 2}}}, {"train", false, {{"train.jsonl", digest, 2}}}};
+    const std::vector<wire::Input> inputs = {{"base_model", true, {{file, digest, 2}}},
+                                             {"train", false, {{"train.jsonl", digest, 2}}}};
     auto made = scheduler.Call<wire::Submitted>(wire::Submit{SubmissionId("f-" + std::to_string(++number)), job.dump(), inputs});
     CAPTURE(made.ok() ? "" : made.error().Format());
     CHECK(made.ok() == key.empty());

@@ -118,7 +118,8 @@ TEST_CASE("a stop lets the rank checkpoint, a deaf rank is ended after the grace
   for (const bool now : {false, true}) {
     Job deaf{.run = now ? "r-3" : "r-2", .script = "steps:100000 ms:5 deaf:1"};
     scheduler.Grant(deaf);
-    REQUIRE(scheduler.WaitUntil([&] { return test::Sum(scheduler.seen(deaf.run).spans).class_ms.contains(UsageClass::kProductive); }));
+    REQUIRE(scheduler.WaitUntil(
+        [&] { return test::Sum(scheduler.seen(deaf.run).spans).class_ms.contains(UsageClass::kProductive); }));
     scheduler.Stop(deaf, now ? wire::StopMode::kNow : wire::StopMode::kCheckpoint, EndReason::kWalltime, now ? 0 : 200);
     const wire::Finished* ended = scheduler.WaitForEnd(deaf.run);
     REQUIRE(ended != nullptr);
@@ -254,7 +255,8 @@ TEST_CASE("no-ops are reported in bundles, and a worker killed among elements le
 
   scheduler.element_ends.clear();
   scheduler.elements_of_run = 60;
-  Job sleeping{.run = "r-2", .kind = "command", .resources = R"({"cpus":1})", .devices = 1, .argv = {"/bin/sleep", "0.05"}, .array = 60};
+  Job sleeping{
+      .run = "r-2", .kind = "command", .resources = R"({"cpus":1})", .devices = 1, .argv = {"/bin/sleep", "0.05"}, .array = 60};
   scheduler.Grant(sleeping);
   REQUIRE(scheduler.WaitUntil([&] { return scheduler.element_ends.size() >= 5; }));
   scheduler.KillWorker();
@@ -305,13 +307,16 @@ TEST_CASE("a home has one worker, and a worker with a wrong key is refused") {
   FakeScheduler scheduler;
   scheduler.StartWorker();
   const std::string log = scheduler.home() + "/second.log";
-  SpawnOptions second{.argv = {test::TestProgram("fake_rank_worker"), scheduler.home(), scheduler.endpoint(), "cpu:1"}, .stdout_path = log, .stderr_path = log};
+  SpawnOptions second{.argv = {test::TestProgram("fake_rank_worker"), scheduler.home(), scheduler.endpoint(), "cpu:1"},
+                      .stdout_path = log,
+                      .stderr_path = log};
   CHECK(ChildProcess::Start(second)->Wait()->exit_status == ExitStatusOf(ErrorCode::kConflict));
   CHECK(ReadFile(log)->find("another worker runs in") != std::string::npos);
 
   TempDirectory stranger;
   REQUIRE(MakeHomeKeys(stranger.path()).ok());
-  std::filesystem::copy_file(scheduler.home() + "/keys/scheduler.public", stranger.path() + "/keys/scheduler.public", std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy_file(scheduler.home() + "/keys/scheduler.public", stranger.path() + "/keys/scheduler.public",
+                             std::filesystem::copy_options::overwrite_existing);
   second.argv[1] = stranger.path();
   auto refused = ChildProcess::Start(second);
   REQUIRE(refused.ok());

@@ -27,7 +27,8 @@ std::set<uint64_t> Numbers(const std::vector<wire::Range>& ranges) {
 }
 
 nlohmann::json JobJson(const FakeScheduler::Job& job) {
-  nlohmann::json json = {{"kind", job.kind}, {"name", "n"}, {"project", "docs"}, {"resources", nlohmann::json::parse(job.resources)}};
+  nlohmann::json json = {
+      {"kind", job.kind}, {"name", "n"}, {"project", "docs"}, {"resources", nlohmann::json::parse(job.resources)}};
   if (!job.script.empty()) json["labels"] = {{"fake", job.script}};
   if (job.kind == "finetune") {
     json["base_model"] = "org/base@v1";
@@ -63,7 +64,8 @@ FakeScheduler::FakeScheduler(bool shared) : shared_(shared) {
   auto zap = ZapHandler::Start(context_, {{"workers", [home = home_.path()] { return AllowedWorkerKeys(home); }}});
   REQUIRE(zap.ok());
   zap_ = std::move(*zap);
-  RouterPortOptions options{.bind = "tcp://127.0.0.1:0", .zap_domain = "workers", .keys = *ReadKeyPair(KeysDirectory(home_.path()), "scheduler")};
+  RouterPortOptions options{
+      .bind = "tcp://127.0.0.1:0", .zap_domain = "workers", .keys = *ReadKeyPair(KeysDirectory(home_.path()), "scheduler")};
   auto port = RouterPort::Open(context_, zap_.get(), options);
   REQUIRE(port.ok());
   port_ = std::move(*port);
@@ -125,13 +127,18 @@ void FakeScheduler::Grant(const Job& job) {
   grant.array = job.array;
   grant.committed_rows = rows.size();
   for (const auto& [key, about] : seen_) {
-    if (key.first == job.run) grant.checkpoints.insert(grant.checkpoints.begin(), about.checkpoints.rbegin(), about.checkpoints.rend());
+    if (key.first == job.run) {
+      grant.checkpoints.insert(grant.checkpoints.begin(), about.checkpoints.rbegin(), about.checkpoints.rend());
+    }
   }
   REQUIRE(port_->Send(peer_, wire::EncodeMessage(wire::Header{.session = session_, .epoch = job.attempt}, grant)).ok());
 }
 
 void FakeScheduler::Stop(const Job& job, wire::StopMode mode, EndReason reason, uint32_t grace_ms) {
-  const wire::Stop stop{.attempt = {RunId(job.run), AttemptNumber(job.attempt), Epoch(job.attempt)}, .mode = mode, .reason = reason, .grace_ms = grace_ms};
+  const wire::Stop stop{.attempt = {RunId(job.run), AttemptNumber(job.attempt), Epoch(job.attempt)},
+                        .mode = mode,
+                        .reason = reason,
+                        .grace_ms = grace_ms};
   REQUIRE(port_->Send(peer_, wire::EncodeMessage(wire::Header{.session = session_}, stop)).ok());
 }
 
@@ -180,7 +187,10 @@ void FakeScheduler::Take(const Received& received, const wire::Message& message)
     peer_ = received.peer;
     ++session_;
     knows_session_ = true;
-    return Answer(received, message, wire::Welcome{.session = session_, .heartbeat_ms = 50, .lease_ms = 3000, .shares_home = hellos_.back().home_id == "fake-home\n"});
+    return Answer(
+        received, message,
+        wire::Welcome{
+            .session = session_, .heartbeat_ms = 50, .lease_ms = 3000, .shares_home = hellos_.back().home_id == "fake-home\n"});
   }
   if (!knows_session_ || message.header.session != session_) return Answer(received, message, wire::WhoAreYou{});
   if (message.header.type == wire::Type::kHeartbeat) {
@@ -211,8 +221,11 @@ void FakeScheduler::TakeAboutAttempts(const Received& received, const wire::Mess
     const auto body = *wire::DecodeBody<wire::Finished>(message);
     TakeMetered({body.attempt, body.first_span, body.spans});
     SeenOf(body.attempt).finished.push_back(body);
-    if (lose_finished_acks > 0) --lose_finished_acks;
-    else Answer(received, message, wire::FinishedAck{body.attempt, true});
+    if (lose_finished_acks > 0) {
+      --lose_finished_acks;
+    } else {
+      Answer(received, message, wire::FinishedAck{body.attempt, true});
+    }
   }
   if (message.header.type == wire::Type::kLogBytes) {
     const auto body = *wire::DecodeBody<wire::LogBytes>(message);
@@ -226,16 +239,22 @@ void FakeScheduler::TakeReports(const Received& received, const wire::Message& m
   if (message.header.type == wire::Type::kRowReports) {
     const auto body = *wire::DecodeBody<wire::RowReports>(message);
     for (const wire::RowReport& row : body.rows) rows.try_emplace(row.row.value(), row);
-    if (lose_row_commits > 0) --lose_row_commits;
-    else Answer(received, message, wire::RowsCommitted{body.attempt, body.rows.size(), rows.size()});
+    if (lose_row_commits > 0) {
+      --lose_row_commits;
+    } else {
+      Answer(received, message, wire::RowsCommitted{body.attempt, body.rows.size(), rows.size()});
+    }
   }
   if (message.header.type == wire::Type::kListRows) {
     const auto body = *wire::DecodeBody<wire::ListRows>(message);
     wire::RowPage page{.rows = {}, .last = true};
     for (const auto& [index, row] : rows) {
       if (index < body.from.value()) continue;
-      if (page.rows.size() == 3) page.last = false;
-      else page.rows.push_back(row);
+      if (page.rows.size() == 3) {
+        page.last = false;
+      } else {
+        page.rows.push_back(row);
+      }
     }
     Answer(received, message, page);
   }
@@ -278,7 +297,9 @@ void FakeScheduler::TakeBlobs(const Received& received, const wire::Message& mes
   if (message.header.type == wire::Type::kGetBlob) {
     const auto body = *wire::DecodeBody<wire::GetBlob>(message);
     const std::string bytes = *ReadFile(BlobPath(home(), body.digest));
-    return Answer(received, message, wire::BlobPiece{bytes.size(), body.offset, bytes.substr(body.offset, std::min<size_t>(body.max_bytes, 100'000))});
+    return Answer(
+        received, message,
+        wire::BlobPiece{bytes.size(), body.offset, bytes.substr(body.offset, std::min<size_t>(body.max_bytes, 100'000))});
   }
   if (message.header.type != wire::Type::kPutBlob) return;
   const auto body = *wire::DecodeBody<wire::PutBlob>(message);

@@ -21,7 +21,8 @@ TEST_CASE("each change of class ends a span and begins the next where it ended")
   const test::Metering sum = test::Sum(piece.spans);
   CHECK(sum.unbroken);
   CHECK(piece.final_spans == 5);
-  CHECK(sum.class_ms == std::map<UsageClass, int64_t>{{UsageClass::kStartup, 100}, {UsageClass::kProductive, 70}, {UsageClass::kCheckpoint, 30}});
+  CHECK(sum.class_ms ==
+        std::map<UsageClass, int64_t>{{UsageClass::kStartup, 100}, {UsageClass::kProductive, 70}, {UsageClass::kCheckpoint, 30}});
   CHECK(sum.device_ms == std::map<std::string, int64_t>{{"w/cpu-0", 100}, {"w/cpu-1", 100}});
 }
 

@@ -2,8 +2,8 @@
 #include <csignal>
 #include <cstdlib>
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include "base/files.h"
 #include "tests/worker/fake_scheduler.h"
@@ -20,7 +20,8 @@ namespace {
 
 TEST_CASE("what --devices may say") {
   // text | slots | gpus
-  const std::vector<std::tuple<const char*, int, bool>> good = {{"cpu:1", 1, false}, {"cpu:2,gpu:all", 2, true}, {"gpu:all", 0, true}};
+  const std::vector<std::tuple<const char*, int, bool>> good = {
+      {"cpu:1", 1, false}, {"cpu:2,gpu:all", 2, true}, {"gpu:all", 0, true}};
   for (const auto& [text, slots, gpus] : good) {
     const auto request = ParseDeviceRequest(text);
     REQUIRE(request.ok());
@@ -71,7 +72,9 @@ TEST_CASE("why an attempt ended") {
       {"all done", {.processes = {{0, 0}}, .done = true}, EndReason::kDone},
       {"exit 0 without done", {.processes = {{0, 0}}}, EndReason::kRankCrash},
       {"a command needs no done", {.command = true, .processes = {{0, 0}}}, EndReason::kDone},
-      {"done though it was asked to stop", {.processes = {{0, 0}}, .asked_to_stop = EndReason::kCancelled, .done = true}, EndReason::kDone},
+      {"done though it was asked to stop",
+       {.processes = {{0, 0}}, .asked_to_stop = EndReason::kCancelled, .done = true},
+       EndReason::kDone},
       {"asked to stop", {.processes = {{3, 0}}, .asked_to_stop = EndReason::kCancelled}, EndReason::kCancelled},
       {"killed after the grace", {.processes = {{0, SIGKILL}}, .asked_to_stop = EndReason::kWalltime}, EndReason::kWalltime},
       {"a fault was said", {.processes = {{65, 0}}, .fault = fault}, EndReason::kDataError},
@@ -100,7 +103,12 @@ TEST_CASE("why an attempt ended") {
 }
 
 TEST_CASE("ranks are started one by one or under one mpirun, each with its devices and its log") {
-  RankLaunch launch{.program = "/p/lorry-batch", .task_path = "/a/task.json", .log_dir = "/a", .ranks = 2, .threads_per_lane = 3, .gpus = {"G0", "G1", "G2", "G3"}};
+  RankLaunch launch{.program = "/p/lorry-batch",
+                    .task_path = "/a/task.json",
+                    .log_dir = "/a",
+                    .ranks = 2,
+                    .threads_per_lane = 3,
+                    .gpus = {"G0", "G1", "G2", "G3"}};
   const auto each = PlanLaunch(launch);
   REQUIRE(each.size() == 2);
   CHECK(each[1].argv == std::vector<std::string>{"/p/lorry-batch", "--task", "/a/task.json"});

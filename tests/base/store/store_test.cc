@@ -1,7 +1,7 @@
 #include "base/store/store.h"
 
-#include <catch2/catch.hpp>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include "base/files.h"
 #include "base/store/page_check.h"
@@ -18,7 +18,9 @@ struct Home {
     auto made = Store::Open(path, kTables, StoreMode::kCreate);
     REQUIRE(made.ok());
     auto transaction = (*made)->Begin();
-    for (int i = 0; i < 2000; ++i) REQUIRE(transaction->db().Run("INSERT INTO item VALUES(?,?,?)", i, "name " + std::to_string(i), BlobView{"\0\1"}).ok());
+    for (int i = 0; i < 2000; ++i) {
+      REQUIRE(transaction->db().Run("INSERT INTO item VALUES(?,?,?)", i, "name " + std::to_string(i), BlobView{"\0\1"}).ok());
+    }
     REQUIRE(transaction->Commit().ok());
     return std::move(*made);
   }
@@ -106,7 +108,11 @@ TEST_CASE("migrations run once each, and a file of a later Lorry is refused") {
 }
 
 TEST_CASE("a damaged state file is refused by name and left as it is") {
-  struct Row { const char* what; std::function<void(std::string*)> damage; const char* says; };
+  struct Row {
+    const char* what;
+    std::function<void(std::string*)> damage;
+    const char* says;
+  };
   const std::vector<Row> rows = {
       {"empty", [](std::string* b) { b->clear(); }, "is empty"},
       {"a few bytes", [](std::string* b) { b->resize(100); }, "is shortened"},

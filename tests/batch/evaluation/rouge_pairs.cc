@@ -14,8 +14,8 @@ int main() {
       std::cout << json(lorry::StemPorter(input.get<std::string>())) << "\n";
       continue;
     }
-    const auto scores = lorry::ScoreRouge(input[0].get<std::string>(), input[1].get<std::string>(),
-                                          {.use_stemmer = input[2].get<bool>()});
+    const auto scores =
+        lorry::ScoreRouge(input[0].get<std::string>(), input[1].get<std::string>(), {.use_stemmer = input[2].get<bool>()});
     json output = json::array();
     for (const auto& score : {scores.rouge1, scores.rouge2, scores.rouge_l, scores.rouge_lsum}) {
       output.push_back({score.precision, score.recall, score.f});

@@ -44,9 +44,12 @@ TEST_CASE("tokens", "[rouge]") {
   const Case cases[] = {
       {"", {}},
       {"The GTK+ library, v2.0", {"the", "gtk", "librari", "v2", "0"}},
-      {"caf\u00e9s naïve", {"caf", "s", "na", "ve"}},          // accented letters part words
+      {"caf\u00e9s naïve", {"caf", "s", "na", "ve"}},             // accented letters part words
       {"\u212aelvin \u0130stanbul", {"kelvin", "i", "stanbul"}},  // the two signs whose lower case is a-z
-      {"\xff\xfe" "ab\x80" "cd", {"ab", "cd"}},                // bytes that are not UTF-8
+      {"\xff\xfe"
+       "ab\x80"
+       "cd",
+       {"ab", "cd"}},  // bytes that are not UTF-8
   };
   for (const Case& c : cases) CHECK(RougeTokens(c.text) == c.tokens);
 }

@@ -17,7 +17,8 @@ TEST_CASE("templates render as transformers renders them") {
     REQUIRE(parsed.ok());
     std::vector<ChatMessage> messages;
     for (const json& m : c["messages"]) messages.push_back({m["role"], m["content"], ""});
-    auto rendered = parsed->Render(messages, {.add_generation_prompt = c["prompt"], .tools = "", .variables = "", .now = *ParseUtc("2026-11-21T12:00:00Z")});
+    auto rendered = parsed->Render(
+        messages, {.add_generation_prompt = c["prompt"], .tools = "", .variables = "", .now = *ParseUtc("2026-11-21T12:00:00Z")});
     REQUIRE(rendered.ok() == c.contains("text"));
     if (!rendered.ok()) continue;
     CHECK(rendered->text == c["text"].get<std::string>());
@@ -28,10 +29,15 @@ TEST_CASE("templates render as transformers renders them") {
 }
 
 TEST_CASE("an error names the template and its line") {
-  const std::pair<const char*, const char*> cases[] = {
-      {"a\n{% if %}", "t.jinja:2: "}, {"{% endfor %}", "unknown tag"}, {"{{ 'a", "not closed"}, {"{% include 'x' %}", "not in this version"},
-      {"{% if x %}", "endif"}, {"{{ a | nope }}", "unknown filter nope"}, {"\n\n{{ a.b.c }}", "t.jinja:3: "}, {"{{ f() }}", "'f' is undefined"},
-      {"{% break %}", "outside of a for"}};
+  const std::pair<const char*, const char*> cases[] = {{"a\n{% if %}", "t.jinja:2: "},
+                                                       {"{% endfor %}", "unknown tag"},
+                                                       {"{{ 'a", "not closed"},
+                                                       {"{% include 'x' %}", "not in this version"},
+                                                       {"{% if x %}", "endif"},
+                                                       {"{{ a | nope }}", "unknown filter nope"},
+                                                       {"\n\n{{ a.b.c }}", "t.jinja:3: "},
+                                                       {"{{ f() }}", "'f' is undefined"},
+                                                       {"{% break %}", "outside of a for"}};
   for (const auto& [text, expected] : cases) {
     INFO(text);
     auto parsed = ChatTemplate::Parse(text, "t.jinja");
@@ -77,9 +83,12 @@ TEST_CASE("a prompt reads the row's keys, and says which one is missing") {
 }
 
 TEST_CASE("without an instant a template sees no strftime_now") {
-  auto parsed = ChatTemplate::Parse("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}26 Jul 2024{% endif %}", "t");
+  auto parsed =
+      ChatTemplate::Parse("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}26 Jul 2024{% endif %}", "t");
   CHECK(parsed->Render({}, {})->text == "26 Jul 2024");
-  CHECK(parsed->Render({}, {.add_generation_prompt = false, .tools = "", .variables = "", .now = *ParseUtc("2031-01-02")})->text == "2031");
+  CHECK(
+      parsed->Render({}, {.add_generation_prompt = false, .tools = "", .variables = "", .now = *ParseUtc("2031-01-02")})->text ==
+      "2031");
 }
 
 }  // namespace

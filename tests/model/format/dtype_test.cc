@@ -34,13 +34,18 @@ TEST_CASE("rounding is to nearest, ties to even") {
   };
   const Row rows[] = {
       {1.0f, 0x3c00, 0x3f80},
-      {1.0f + 0x1p-11f, 0x3c00, 0x3f80},                   // a tie for half: to even
+      {1.0f + 0x1p-11f, 0x3c00, 0x3f80},  // a tie for half: to even
       {1.0f + 0x1p-11f + 0x1p-20f, 0x3c01, 0x3f80},
-      {1.0f + 3 * 0x1p-11f, 0x3c02, 0x3f80},               // a tie: up, to even
-      {1.0f + 0x1p-8f, 0x3c04, 0x3f80},                    // a tie for bfloat16
-      {65504.0f, 0x7bff, 0x4780}, {65519.99f, 0x7bff, 0x4780}, {65520.0f, 0x7c00, 0x4780},
-      {0x1p-24f, 0x0001, 0x3380}, {0x1p-25f, 0x0000, 0x3300}, {1.5f * 0x1p-25f, 0x0001, 0x3340},
-      {-0.0f, 0x8000, 0x8000}, {std::numeric_limits<float>::infinity(), 0x7c00, 0x7f80},
+      {1.0f + 3 * 0x1p-11f, 0x3c02, 0x3f80},  // a tie: up, to even
+      {1.0f + 0x1p-8f, 0x3c04, 0x3f80},       // a tie for bfloat16
+      {65504.0f, 0x7bff, 0x4780},
+      {65519.99f, 0x7bff, 0x4780},
+      {65520.0f, 0x7c00, 0x4780},
+      {0x1p-24f, 0x0001, 0x3380},
+      {0x1p-25f, 0x0000, 0x3300},
+      {1.5f * 0x1p-25f, 0x0001, 0x3340},
+      {-0.0f, 0x8000, 0x8000},
+      {std::numeric_limits<float>::infinity(), 0x7c00, 0x7f80},
       {std::numeric_limits<float>::max(), 0x7c00, 0x7f80},
   };
   for (const Row& row : rows) {

@@ -27,7 +27,8 @@ lorry::Status Import(const std::vector<std::string>& words) {
 
 lorry::Status Check(const std::string& dir) {
   LORRY_ASSIGN_OR_RETURN(const lorry::ModelDirectory model, lorry::ModelDirectory::Open(dir));
-  fmt::print("{} {} parameters, {} bytes of weights\n", model.config().model_type, model.config().ParameterCount(), model.WeightBytes());
+  fmt::print("{} {} parameters, {} bytes of weights\n", model.config().model_type, model.config().ParameterCount(),
+             model.WeightBytes());
   return lorry::OkStatus();
 }
 

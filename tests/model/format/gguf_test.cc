@@ -115,8 +115,10 @@ TEST_CASE("what GGUF does not allow is refused with its reason") {
       {GgufBytes().Head(1, 0).F32("t", 4, 16).Data(32), "not aligned"},
       {GgufBytes().Head(2, 0).F32("t", 16, 0).F32("u", 8, 32).Data(64), "overlap"},
       {GgufBytes().Head(2, 0).F32("t", 8, 0).F32("t", 8, 32).Data(64), "twice"},
-      {GgufBytes().Head(1, 0).Text("t").Add<uint32_t>(1).Add<uint64_t>(33).Add<uint32_t>(8).Add<uint64_t>(0).Data(64), "block of 32"},
-      {GgufBytes().Head(1, 0).Text("t").Add<uint32_t>(1).Add<uint64_t>(32).Add<uint32_t>(17).Add<uint64_t>(0).Data(64), "block type 17"},
+      {GgufBytes().Head(1, 0).Text("t").Add<uint32_t>(1).Add<uint64_t>(33).Add<uint32_t>(8).Add<uint64_t>(0).Data(64),
+       "block of 32"},
+      {GgufBytes().Head(1, 0).Text("t").Add<uint32_t>(1).Add<uint64_t>(32).Add<uint32_t>(17).Add<uint64_t>(0).Data(64),
+       "block type 17"},
   };
   for (const Row& row : rows) {
     CAPTURE(row.message);

@@ -37,7 +37,8 @@ TEST_CASE("an import gives the same bytes every time, and the weights in the typ
   const TempDirectory temp;
   for (const char* name : {"/a", "/b"}) REQUIRE(ImportGguf(kGolden + "tiny_llama.gguf", temp.path() + name, {}).ok());
   const std::vector<std::string> names = *ListDirectory(temp.path() + "/a");
-  CHECK(names == std::vector<std::string>{"chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"});
+  CHECK(names == std::vector<std::string>{"chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+                                          "tokenizer.json", "tokenizer_config.json"});
   for (const std::string& name : names) CHECK(*ReadFile(temp.path() + "/a/" + name) == *ReadFile(temp.path() + "/b/" + name));
 
   REQUIRE(ImportGguf(kGolden + "tiny_llama.gguf", temp.path() + "/c", {.dtype = DType::kBF16, .max_shard_bytes = 20000}).ok());

@@ -9,9 +9,9 @@ namespace {
 using Json = nlohmann::json;
 
 Json Base(const char* model_type) {
-  return {{"model_type", model_type},     {"vocab_size", 100},          {"hidden_size", 64},  {"intermediate_size", 128},
-          {"num_hidden_layers", 4},       {"num_attention_heads", 4},   {"num_key_value_heads", 2},
-          {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-5}};
+  return {{"model_type", model_type}, {"vocab_size", 100},        {"hidden_size", 64},        {"intermediate_size", 128},
+          {"num_hidden_layers", 4},   {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"max_position_embeddings", 512},
+          {"rms_norm_eps", 1e-5}};
 }
 
 Json With(Json config, const Json& more) {
@@ -41,7 +41,11 @@ TEST_CASE("families spell out what their code fixes") {
 }
 
 TEST_CASE("rotary parameters are read in both spellings") {
-  const Json llama3 = {{"rope_type", "llama3"}, {"factor", 32.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 32.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 8192}};
   const ModelConfig v4 = Parsed(With(Base("llama"), {{"rope_theta", 500000.0}, {"rope_scaling", llama3}}));
   const ModelConfig v5 = Parsed(With(Base("llama"), {{"rope_parameters", With(llama3, {{"rope_theta", 500000.0}})}}));
   for (const ModelConfig& config : {v4, v5}) {
@@ -57,8 +61,10 @@ TEST_CASE("rotary parameters are read in both spellings") {
 TEST_CASE("sliding windows of Qwen") {
   const Json window = {{"sliding_window", 32}, {"use_sliding_window", true}, {"max_window_layers", 2}};
   CHECK(Parsed(With(Base("qwen2"), window)).window == std::vector<int64_t>{0, 0, 32, 32});
-  CHECK(Parsed(With(Base("qwen2"), {{"sliding_window", 32}, {"use_sliding_window", false}})).window == std::vector<int64_t>{0, 0, 0, 0});
-  const Json types = {{"sliding_window", 32}, {"layer_types", {"full_attention", "sliding_attention", "full_attention", "sliding_attention"}}};
+  CHECK(Parsed(With(Base("qwen2"), {{"sliding_window", 32}, {"use_sliding_window", false}})).window ==
+        std::vector<int64_t>{0, 0, 0, 0});
+  const Json types = {{"sliding_window", 32},
+                      {"layer_types", {"full_attention", "sliding_attention", "full_attention", "sliding_attention"}}};
   CHECK(Parsed(With(Base("qwen3"), types)).window == std::vector<int64_t>{0, 32, 0, 32});
 }
 
@@ -69,7 +75,10 @@ TEST_CASE("ends of sequence are one id or several") {
 
 TEST_CASE("what can be read but not computed is named by its field") {
   CHECK(CheckRunnable(Parsed(Base("llama")), "config.json").ok());
-  CHECK(CheckRunnable(Parsed(Base("qwen3")), "config.json").error().Format().find("config.json: model_type: qwen3: not in this version") == 0);
+  CHECK(CheckRunnable(Parsed(Base("qwen3")), "config.json")
+            .error()
+            .Format()
+            .find("config.json: model_type: qwen3: not in this version") == 0);
   const Json yarn = With(Base("llama"), {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}});
   CHECK(CheckRunnable(Parsed(yarn), "config.json").error().key == "rope_scaling.rope_type");
 }
@@ -106,8 +115,11 @@ TEST_CASE("a configuration that is wrong or not understood is refused by its key
     const Result<ModelConfig> config = ParseModelConfig(With(Base("llama"), row.change), "config.json");
     REQUIRE_FALSE(config.ok());
     CHECK(config.error().file == "config.json");
-    if (row.key == "num_attention_heads" ) CHECK(config.error().key.find("num_") == 0);
-    else CHECK(config.error().key == row.key);
+    if (row.key == "num_attention_heads") {
+      CHECK(config.error().key.find("num_") == 0);
+    } else {
+      CHECK(config.error().key == row.key);
+    }
     CHECK(config.error().code == row.code);
   }
   CHECK_FALSE(ParseModelConfigText("{\"model_type\": ", "config.json").ok());

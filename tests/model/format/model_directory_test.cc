@@ -10,14 +10,17 @@
 namespace lorry {
 namespace {
 
-const char* kConfig = R"({"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 2,
+const char* kConfig =
+    R"({"model_type": "llama", "vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 2,
   "num_attention_heads": 2, "max_position_embeddings": 16, "tie_word_embeddings": true, "eos_token_id": 2})";
 
 // A small model in `dir`; every element of a tensor is its place in the list of tensors.
 void WriteModel(const std::string& dir, uint64_t max_shard_bytes) {
   REQUIRE(WriteFileAtomically(dir + "/config.json", kConfig).ok());
   std::vector<TensorHead> heads;
-  for (const ExpectedTensor& tensor : ExpectedTensors(*ParseModelConfigText(kConfig, "c"))) heads.push_back({tensor.name, DType::kF32, tensor.shape});
+  for (const ExpectedTensor& tensor : ExpectedTensors(*ParseModelConfigText(kConfig, "c"))) {
+    heads.push_back({tensor.name, DType::kF32, tensor.shape});
+  }
   const Status written = WriteModelWeights(dir, heads, max_shard_bytes, [&](const TensorHead& head, std::span<std::byte> bytes) {
     size_t place = 0;
     while (heads[place].name != head.name) ++place;
@@ -75,7 +78,10 @@ TEST_CASE("a directory that is not whole is refused by name") {
   absent["weight_map"]["no.such.tensor"] = absent["weight_map"]["model.norm.weight"];
   CHECK_THAT(fault_with(absent), Catch::Contains("no.such.tensor"));
   CHECK_THAT(fault_with(nlohmann::json::object()), Catch::Contains("weight_map"));
-  REQUIRE(WriteFileAtomically(temp.path() + "/config.json", std::string(kConfig).replace(std::string(kConfig).find("\"vocab_size\": 8"), 15, "\"vocab_size\": 9")).ok());
+  REQUIRE(
+      WriteFileAtomically(temp.path() + "/config.json",
+                          std::string(kConfig).replace(std::string(kConfig).find("\"vocab_size\": 8"), 15, "\"vocab_size\": 9"))
+          .ok());
   REQUIRE(WriteFileAtomically(index_path, index.dump()).ok());
   CHECK_THAT(ModelDirectory::Open(temp.path()).error().message, Catch::Contains("config.json asks for [9, 4]"));
 }

@@ -9,10 +9,12 @@ namespace lorry {
 namespace {
 
 constexpr const char* kTemplate =
-    "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}";
+    "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% "
+    "endif %}";
 
 Tokenizer SmallTokenizer() {
-  auto tokenizer = Tokenizer::FromTokenizerJson(*ReadFile("tests/golden/text/smollm.tokenizer.json"), R"({"eos_token": "</s>"})", "small");
+  auto tokenizer =
+      Tokenizer::FromTokenizerJson(*ReadFile("tests/golden/text/smollm.tokenizer.json"), R"({"eos_token": "</s>"})", "small");
   REQUIRE(tokenizer.ok());
   return *tokenizer;
 }
@@ -20,7 +22,8 @@ ChatTemplate SmallTemplate(const char* text = kTemplate) { return *ChatTemplate:
 
 std::string Learned(const Tokenizer& tokenizer, const EncodedRow& row) {
   std::vector<TokenId> ids;
-  for (size_t i = 0; i < row.ids.size(); ++i) if (row.loss_mask[i]) ids.push_back(row.ids[i]);
+  for (size_t i = 0; i < row.ids.size(); ++i)
+    if (row.loss_mask[i]) ids.push_back(row.ids[i]);
   return tokenizer.Decode(ids, false);
 }
 
@@ -36,10 +39,14 @@ TEST_CASE("faults of a training row carry file, line and key") {
       {"{\"prompt\": \"a\", \"completion\": \"b\", \"text\": \"c\"}", "two forms"},
       {"{\"question\": \"a\"}", "no data that is known"},
       {"{\"messages\": []}", "f:7: messages: a list of turns is expected"},
-      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "f:7: messages[0].role: the last turn is not the assistant's"},
-      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"\"}]}", "f:7: messages[1].content: the completion is empty"},
-      {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}", "f:7: messages[0].role: assistant at the beginning is out of order"},
-      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"a\"}]}", "user behind user is out of order"},
+      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+       "f:7: messages[0].role: the last turn is not the assistant's"},
+      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"\"}]}",
+       "f:7: messages[1].content: the completion is empty"},
+      {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}",
+       "f:7: messages[0].role: assistant at the beginning is out of order"},
+      {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"a\"}]}",
+       "user behind user is out of order"},
       {"{\"messages\": [{\"role\": \"boss\", \"content\": \"a\"}]}", "\"boss\" is not a role"},
       {"{\"messages\": [{\"role\": \"user\"}]}", "f:7: messages[0].content: is missing"},
   };
@@ -52,11 +59,13 @@ TEST_CASE("faults of a training row carry file, line and key") {
 }
 
 TEST_CASE("lines: byte order mark, CRLF, blank lines, broken UTF-8, mixed forms, nothing at all") {
-  RowReader reader(LineReader::OverText("\xEF\xBB\xBF{\"text\": \"a\"}\r\n\r\n  \n{\"text\": \"b\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}", "f"));
+  RowReader reader(LineReader::OverText(
+      "\xEF\xBB\xBF{\"text\": \"a\"}\r\n\r\n  \n{\"text\": \"b\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}", "f"));
   CHECK((*reader.Next())->text == "a");
   auto second = reader.Next();
   CHECK((*second)->line == 4);
-  CHECK(reader.Next().error().Format().find("f:5: a row with prompt and completion in a file whose rows have text") != std::string::npos);
+  CHECK(reader.Next().error().Format().find("f:5: a row with prompt and completion in a file whose rows have text") !=
+        std::string::npos);
   CHECK(LineReader::OverText("ok\nno\xFF", "f").Next().ok());
   RowReader empty(LineReader::OverText("\n\n", "f"));
   CHECK(empty.Next().error().message == "the file has no rows");
@@ -66,8 +75,13 @@ TEST_CASE("lines: byte order mark, CRLF, blank lines, broken UTF-8, mixed forms,
 TEST_CASE("what is learned, by form and loss_on") {
   const Tokenizer tokenizer = SmallTokenizer();
   const ChatTemplate chat = SmallTemplate();
-  const char* talk = R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
-  struct Case { const char* row; LossOn loss; const char* learned; };
+  const char* talk =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+  struct Case {
+    const char* row;
+    LossOn loss;
+    const char* learned;
+  };
   const Case cases[] = {
       {talk, LossOn::kCompletion, "d</s>\n"},
       {talk, LossOn::kAssistant, "b</s>\nd</s>\n"},
@@ -86,7 +100,9 @@ TEST_CASE("what is learned, by form and loss_on") {
 
 TEST_CASE("generation spans say what is learned where a template has them") {
   const Tokenizer tokenizer = SmallTokenizer();
-  const ChatTemplate chat = SmallTemplate("{% for m in messages %}<s>{{ m.role }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}");
+  const ChatTemplate chat = SmallTemplate(
+      "{% for m in messages %}<s>{{ m.role }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration "
+      "%}{% else %}{{ m.content }}{% endif %}{% endfor %}");
   auto row = ParseTrainRow(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})", "f", 1);
   auto encoded = EncodeTrainRow(*row, tokenizer, &chat, {.loss_on = LossOn::kAssistant, .file = "f"});
   REQUIRE(encoded.ok());
@@ -117,10 +133,15 @@ TEST_CASE("a long row is an error, is cut, or is dropped") {
 }
 
 TEST_CASE("batch rows: forms, ids and faults") {
-  BatchRowReader reader(LineReader::OverText(
-      "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}]}}\n"
-      "{\"custom_id\":\"a\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}\n"
-      "{\"prompt\":\"p\"}\n{\"prompt\":\"p\"}\nnot json\n{\"id\":7,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n{\"id\":\"z\"}", "f"), std::nullopt);
+  BatchRowReader reader(
+      LineReader::OverText(
+          "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/"
+          "completions\",\"body\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}]}}\n"
+          "{\"custom_id\":\"a\",\"url\":\"/v1/completions\",\"body\":{\"prompt\":\"x\"}}\n"
+          "{\"prompt\":\"p\"}\n{\"prompt\":\"p\"}\nnot "
+          "json\n{\"id\":7,\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n{\"id\":\"z\"}",
+          "f"),
+      std::nullopt);
   std::vector<BatchRow> rows;
   for (auto row = reader.Next(); row.ok() && *row; row = reader.Next()) rows.push_back(**row);
   REQUIRE(rows.size() == 7);
@@ -132,7 +153,11 @@ TEST_CASE("batch rows: forms, ids and faults") {
   CHECK(rows[4].error.has_value());
   CHECK(rows[5].id == "7");
   CHECK(rows[6].error->message == "the row has neither messages nor prompt");
-  BatchRowReader faulty(LineReader::OverText("{\"custom_id\":\"a\",\"method\":\"GET\",\"url\":\"/v1/completions\",\"body\":{}}\n{\"custom_id\":\"\",\"body\":{}}", "f"), std::nullopt);
+  BatchRowReader faulty(
+      LineReader::OverText(
+          "{\"custom_id\":\"a\",\"method\":\"GET\",\"url\":\"/v1/completions\",\"body\":{}}\n{\"custom_id\":\"\",\"body\":{}}",
+          "f"),
+      std::nullopt);
   const BatchRow wrong_method = **faulty.Next(), wrong_id = **faulty.Next();
   CHECK((wrong_method.error && wrong_method.form == BatchForm::kOpenAiCompletion));
   CHECK((wrong_id.error && wrong_id.form == BatchForm::kOpenAiChat));
@@ -143,7 +168,8 @@ TEST_CASE("batch rows: forms, ids and faults") {
 TEST_CASE("a job's prompt template makes one user turn of a row") {
   const Tokenizer tokenizer = SmallTokenizer();
   const ChatTemplate chat = SmallTemplate();
-  BatchRowReader reader(LineReader::OverText("{\"text\":\"T\"}\n{\"other\":1}", "f"), *ChatTemplate::Parse("Sum: {{ text }}", "prompt"));
+  BatchRowReader reader(LineReader::OverText("{\"text\":\"T\"}\n{\"other\":1}", "f"),
+                        *ChatTemplate::Parse("Sum: {{ text }}", "prompt"));
   auto row = reader.Next();
   CHECK(EncodeBatchPrompt(**row, tokenizer, &chat, {})->text == "<s>user\nSum: T</s>\n<s>assistant\n");
   CHECK(EncodeBatchPrompt(**row, tokenizer, nullptr, {})->text == "Sum: T");
@@ -154,7 +180,8 @@ TEST_CASE("lorry tokenize: text, conversations and prompts") {
   const TokenizeReport report(SmallTokenizer(), SmallTemplate());
   CHECK(report.Tokenize("\"the\"", "f", 1, false, {})->text == "the");
   CHECK(report.Tokenize("\"the\"", "f", 1, true, {})->text == "<s>user\nthe</s>\n<s>assistant\n");
-  auto talk = report.Tokenize(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})", "f", 1, false, {});
+  auto talk = report.Tokenize(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})", "f",
+                              1, false, {});
   CHECK(talk->text == "<s>user\na</s>\n<s>assistant\nb</s>\n");
   CHECK(nlohmann::json::parse(ToJsonLine(*talk))["ids"].size() == talk->ids.size());
   CHECK(report.Tokenize("{\"no\": 1}", "f", 12, false, {}).error().line == 12);

@@ -1,7 +1,7 @@
 #include "model/format/safetensors.h"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include <cstring>
 
@@ -19,7 +19,9 @@ std::string FileOf(const std::string& header, size_t data_bytes) {
   return bytes + header + std::string(data_bytes, 'x');
 }
 
-Result<SafetensorsFile> ParseText(const std::string& bytes) { return SafetensorsFile::Parse(std::as_bytes(std::span(bytes)), "f"); }
+Result<SafetensorsFile> ParseText(const std::string& bytes) {
+  return SafetensorsFile::Parse(std::as_bytes(std::span(bytes)), "f");
+}
 
 TEST_CASE("a file of the safetensors package is read, and written again byte by byte") {
   for (const char* name : {"mixed.safetensors", "types.safetensors", "tiny_llama.safetensors"}) {
@@ -74,9 +76,12 @@ TEST_CASE("what the format does not allow is refused with its reason") {
       {FileOf(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})"), 9), "1 bytes after the last tensor"},
       {FileOf(one(R"({"dtype":"F32","shape":[2],"data_offsets":[4,12]})"), 12), "where 0 was expected"},
       {FileOf(one(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]})"), 0), "impossible"},
-      {FileOf(one(R"({"dtype":"U8","shape":[18446744073709551615,18446744073709551615,0],"data_offsets":[0,0]})"), 0), "impossible"},
-      {FileOf(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6), "where 4 was expected"},
-      {FileOf(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2), "a"},
+      {FileOf(one(R"({"dtype":"U8","shape":[18446744073709551615,18446744073709551615,0],"data_offsets":[0,0]})"), 0),
+       "impossible"},
+      {FileOf(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6),
+       "where 4 was expected"},
+      {FileOf(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2),
+       "a"},
       {FileOf(R"({"__metadata__":{"k":1}})", 0), "not a text"},
   };
   for (const Row& row : rows) {
@@ -92,9 +97,9 @@ TEST_CASE("what the format does not allow is refused with its reason") {
 TEST_CASE("a file that could not be filled does not appear") {
   const TempDirectory temp;
   const std::string path = temp.path() + "/w.safetensors";
-  const Status written = WriteSafetensorsStreamed(path, {{"t", DType::kF32, {2}}}, {}, [](const TensorHead&, std::span<std::byte>) -> Status {
-    return MakeError(ErrorCode::kData, "no values");
-  });
+  const Status written = WriteSafetensorsStreamed(
+      path, {{"t", DType::kF32, {2}}}, {},
+      [](const TensorHead&, std::span<std::byte>) -> Status { return MakeError(ErrorCode::kData, "no values"); });
   CHECK(written.error().message == "no values");
   CHECK(ListDirectory(temp.path())->empty());
 }

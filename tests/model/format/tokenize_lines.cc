@@ -24,14 +24,18 @@ using nlohmann::ordered_json;
 void Print(const json& value) { std::cout << value.dump(-1, ' ', true) << "\n"; }
 template <class T>
 void PrintResult(const Result<T>& result) {
-  if (result.ok()) Print(*result);
-  else Print({{"error", result.error().Format()}});
+  if (result.ok()) {
+    Print(*result);
+  } else {
+    Print({{"error", result.error().Format()}});
+  }
 }
 
 // Spans as Python counts them, in characters.
 json SpansOf(const lorry::RenderedChat& chat) {
   auto characters = [&](size_t end) {
-    return std::count_if(chat.text.begin(), chat.text.begin() + static_cast<std::ptrdiff_t>(end), [](char c) { return (c & 0xC0) != 0x80; });
+    return std::count_if(chat.text.begin(), chat.text.begin() + static_cast<std::ptrdiff_t>(end),
+                         [](char c) { return (c & 0xC0) != 0x80; });
   };
   json spans = json::array();
   for (const lorry::TextSpan& span : chat.generation) spans.push_back({characters(span.begin), characters(span.end)});
@@ -60,8 +64,11 @@ Result<lorry::RenderedChat> RenderChat(const ChatTemplate& chat_template, const 
 }
 
 void PrintChat(const Result<lorry::RenderedChat>& chat) {
-  if (chat.ok()) Print({{"text", chat->text}, {"spans", SpansOf(*chat)}});
-  else Print({{"error", chat.error().Format()}});
+  if (chat.ok()) {
+    Print({{"text", chat->text}, {"spans", SpansOf(*chat)}});
+  } else {
+    Print({{"error", chat.error().Format()}});
+  }
 }
 
 }  // namespace
@@ -74,8 +81,11 @@ int main(int argc, char** argv) {
     while (std::getline(std::cin, line)) {
       ordered_json j = ordered_json::parse(line);
       auto parsed = ChatTemplate::Parse(j["template"].get<std::string>(), "template");
-      if (!parsed.ok()) Print({{"error", parsed.error().Format()}});
-      else PrintChat(RenderChat(*parsed, j["variables"]));
+      if (!parsed.ok()) {
+        Print({{"error", parsed.error().Format()}});
+      } else {
+        PrintChat(RenderChat(*parsed, j["variables"]));
+      }
     }
     return 0;
   }
@@ -102,8 +112,11 @@ int main(int argc, char** argv) {
       PrintChat(RenderChat(*chat_template, ordered_json::parse(line)));
     } else {
       auto tokenized = report->Tokenize(line, "stdin", number, false, {});
-      if (tokenized.ok()) std::cout << ToJsonLine(*tokenized) << "\n";
-      else Print({{"error", tokenized.error().Format()}});
+      if (tokenized.ok()) {
+        std::cout << ToJsonLine(*tokenized) << "\n";
+      } else {
+        Print({{"error", tokenized.error().Format()}});
+      }
     }
   }
   return 0;

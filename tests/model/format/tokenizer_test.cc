@@ -1,6 +1,6 @@
 // Tokenizers against what the `tokenizers` package made of the same texts (tests/golden/make_text.py).
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
@@ -53,9 +53,13 @@ TEST_CASE("a long word is merged as the short pieces it is made of would say") {
 }
 
 TEST_CASE("bytes that are not UTF-8 become U+FFFD, one for each maximal broken part") {
-  const std::pair<std::string, std::string> cases[] = {
-      {"a\xFF", "a\uFFFD"}, {"\xE2\x82", "\uFFFD"}, {"\xE2\x82\xAC", "€"}, {"\xF0\x9F\x98x", "\uFFFDx"}, {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
-      {"\xC0\xAF", "\uFFFD\uFFFD"}, {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"}};
+  const std::pair<std::string, std::string> cases[] = {{"a\xFF", "a\uFFFD"},
+                                                       {"\xE2\x82", "\uFFFD"},
+                                                       {"\xE2\x82\xAC", "€"},
+                                                       {"\xF0\x9F\x98x", "\uFFFDx"},
+                                                       {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                       {"\xC0\xAF", "\uFFFD\uFFFD"},
+                                                       {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"}};
   for (const auto& [bytes, text] : cases) CHECK(ReplaceInvalidUtf8(bytes) == text);
 }
 
@@ -68,7 +72,8 @@ TEST_CASE("what a tokenizer.json lacks or has beyond this version is said") {
       {R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})", "merges[0]"},
       {R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}})", "merges[0]"},
       {R"({"normalizer": {"type": "Nmt"}, "model": {"vocab": {}, "merges": []}})", "normalizer \"Nmt\""},
-      {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}, "model": {}})", "regular expression"},
+      {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}, "model": {}})",
+       "regular expression"},
       {R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\h"}, "behavior": "Isolated"}, "model": {}})", "\\h"},
   };
   for (const auto& [text, expected] : cases) {
@@ -90,7 +95,8 @@ TEST_CASE("a pattern is rewritten so that PCRE2 matches what the package matches
 }
 
 TEST_CASE("named tokens come from tokenizer_config.json, and add_bos_token overrules the post-processor") {
-  auto tokenizer = Tokenizer::FromTokenizerJson(Golden("smollm.tokenizer.json"), R"({"eos_token": {"content": "</s>"}, "bos_token": "<s>", "add_bos_token": false})", "t");
+  auto tokenizer = Tokenizer::FromTokenizerJson(
+      Golden("smollm.tokenizer.json"), R"({"eos_token": {"content": "</s>"}, "bos_token": "<s>", "add_bos_token": false})", "t");
   REQUIRE(tokenizer.ok());
   CHECK(tokenizer->eos_id() == tokenizer->IdOf("</s>"));
   CHECK(tokenizer->bos()->text == "<s>");

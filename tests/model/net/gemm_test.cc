@@ -58,7 +58,8 @@ TEMPLATE_TEST_CASE("a product is what three loops give, in both orders of the we
   const Precision precision = kPrecisionOf<TestType>;
   for (const Shape& s : kShapes) {
     INFO(s.rows << " x " << s.k << " x " << s.n);
-    const auto x = Numbers<TestType>(s.rows * s.k, 1), w = Numbers<TestType>(s.n * s.k, 2), dy = Numbers<TestType>(s.rows * s.n, 3);
+    const auto x = Numbers<TestType>(s.rows * s.k, 1), w = Numbers<TestType>(s.n * s.k, 2),
+               dy = Numbers<TestType>(s.rows * s.n, 3);
     PackedMatrix forward(precision, s.k, s.n), backward(precision, s.n, s.k);
     forward.Pack(w.data(), 1, s.k);
     backward.Pack(w.data(), s.k, 1);
@@ -82,7 +83,8 @@ TEMPLATE_TEST_CASE("a product is what three loops give, in both orders of the we
 TEMPLATE_TEST_CASE("terms, bias, residual and accumulation add up", "[gemm]", float, Bf16) {
   const Precision precision = kPrecisionOf<TestType>;
   const int64_t rows = 37, k = 40, r = 32, n = 45;
-  const auto x = Numbers<TestType>(rows * k, 1), w = Numbers<TestType>(n * k, 2), u = Numbers<TestType>(rows * r, 3), b = Numbers<TestType>(n * r, 4);
+  const auto x = Numbers<TestType>(rows * k, 1), w = Numbers<TestType>(n * k, 2), u = Numbers<TestType>(rows * r, 3),
+             b = Numbers<TestType>(n * r, 4);
   const auto bias = Numbers<float>(n, 5), residual = Numbers<float>(rows * n, 6);
   PackedMatrix pw(precision, k, n), pb(precision, r, n);
   pw.Pack(w.data(), 1, k);
@@ -152,7 +154,9 @@ TEST_CASE("each build of the bf16 block agrees with the plain one", "[gemm]") {
       std::vector<float> c(32 * 32, 0.5f);
       const TileScope tiles;
       product(x.data(), k, packed.panel(0), k, c.data(), 32, rows, true);
-      for (int64_t i = 0; i < rows * 32; ++i) CHECK(c[static_cast<size_t>(i)] == Approx(plain[static_cast<size_t>(i)]).margin(kTolerance));
+      for (int64_t i = 0; i < rows * 32; ++i) {
+        CHECK(c[static_cast<size_t>(i)] == Approx(plain[static_cast<size_t>(i)]).margin(kTolerance));
+      }
     }
   };
   if (CpuHasAmx()) check(BlockProductAmx);

@@ -37,8 +37,8 @@ struct AttentionCase {
   std::vector<int32_t> starts;
 };
 const std::vector<AttentionCase> kAttention = {
-    {1, 1, 8, 0, {0, 1}},          {4, 2, 10, 0, {0, 1, 34, 39}},   {9, 3, 64, 0, {0, 33, 97, 230}},
-    {6, 1, 18, 0, {0, 70, 75}},    {3, 3, 40, 7, {0, 5, 64, 101}},  {2, 1, 34, 33, {0, 120}},
+    {1, 1, 8, 0, {0, 1}},       {4, 2, 10, 0, {0, 1, 34, 39}},  {9, 3, 64, 0, {0, 33, 97, 230}},
+    {6, 1, 18, 0, {0, 70, 75}}, {3, 3, 40, 7, {0, 5, 64, 101}}, {2, 1, 34, 33, {0, 120}},
 };
 
 }  // namespace
@@ -46,7 +46,8 @@ const std::vector<AttentionCase> kAttention = {
 TEST_CASE("RMSNorm and its gradient", "[kernels]") {
   for (const at::ScalarType dtype : kDtypes) {
     for (const int64_t width : {3, 16, 36, 577}) {
-      const at::Tensor x = Draw({5, width}, dtype), dy = Draw({5, width}, dtype), passing = Draw({5, width}, dtype), w = Draw({width}, at::kFloat);
+      const at::Tensor x = Draw({5, width}, dtype), dy = Draw({5, width}, dtype), passing = Draw({5, width}, dtype),
+                       w = Draw({width}, at::kFloat);
       const at::Tensor wide_x = x.to(at::kDouble).requires_grad_(true);
       const at::Tensor y = wide_x * at::rsqrt(wide_x.square().mean(-1, true) + 1e-5) * w.to(at::kDouble);
       y.backward(dy.to(at::kDouble));
@@ -117,7 +118,8 @@ TEST_CASE("attention and its gradient, over documents of odd lengths", "[kernels
         const at::Tensor position = at::arange(s.queries), distance = position.unsqueeze(1) - position.unsqueeze(0);
         at::Tensor hidden = distance < 0;
         if (c.window > 0) hidden = hidden.logical_or(distance >= c.window);
-        const at::Tensor scores = (at::matmul(q, k.transpose(1, 2)) / std::sqrt(static_cast<double>(c.d))).masked_fill(hidden, -INFINITY);
+        const at::Tensor scores =
+            (at::matmul(q, k.transpose(1, 2)) / std::sqrt(static_cast<double>(c.d))).masked_fill(hidden, -INFINITY);
         plain_out.push_back(at::matmul(at::softmax(scores, -1), v).transpose(0, 1));
       }
       const at::Tensor expected = at::cat(plain_out);
@@ -144,7 +146,9 @@ TEST_CASE("a query over a cache: decode and blocked attention agree with the pla
   for (const at::ScalarType dtype : kDtypes) {
     const at::Tensor q = Draw({4, 6, 20}, dtype), long_k = Draw({90, 2, 20}, dtype), long_v = Draw({90, 2, 20}, dtype);
     std::vector<AttentionSegment> one_each;
-    for (const int64_t keys : {1, 33, 64, 90}) one_each.push_back({static_cast<int64_t>(one_each.size()), 1, long_k.narrow(0, 0, keys), long_v.narrow(0, 0, keys)});
+    for (const int64_t keys : {1, 33, 64, 90}) {
+      one_each.push_back({static_cast<int64_t>(one_each.size()), 1, long_k.narrow(0, 0, keys), long_v.narrow(0, 0, keys)});
+    }
     const at::Tensor expected = CausalAttentionPlain(q.to(at::kDouble), [&] {
       auto wide = one_each;
       for (AttentionSegment& s : wide) s.k_LHD = s.k_LHD.to(at::kDouble), s.v_LHD = s.v_LHD.to(at::kDouble);
@@ -164,7 +168,8 @@ TEST_CASE("a document's attention has the same bits alone and among others", "[k
     at::set_num_threads(2);
     const at::Tensor together = CausalAttention(q, DocumentSegments({0, 50, 133, 200}, k, v));
     at::set_num_threads(1);
-    const at::Tensor alone = CausalAttention(q.narrow(0, 50, 83), DocumentSegments({0, 83}, k.narrow(0, 50, 83), v.narrow(0, 50, 83)));
+    const at::Tensor alone =
+        CausalAttention(q.narrow(0, 50, 83), DocumentSegments({0, 83}, k.narrow(0, 50, 83), v.narrow(0, 50, 83)));
     CHECK(at::equal(together.narrow(0, 50, 83), alone));
   }
 }
@@ -176,7 +181,9 @@ TEST_CASE("the head's log-probabilities and their gradient", "[kernels]") {
     const at::Tensor weight = (Draw({words, width}, at::kFloat) * 0.3).to(dtype), hidden = Draw({rows, width}, dtype);
     const at::Tensor targets = at::arange(rows, at::kInt) * 27;
     const at::Tensor wide = hidden.to(at::kDouble).requires_grad_(true);
-    const at::Tensor log_probs = at::log_softmax(at::matmul(wide, weight.to(at::kDouble).t()), -1).gather(1, targets.to(at::kLong).unsqueeze(1)).squeeze(1);
+    const at::Tensor log_probs = at::log_softmax(at::matmul(wide, weight.to(at::kDouble).t()), -1)
+                                     .gather(1, targets.to(at::kLong).unsqueeze(1))
+                                     .squeeze(1);
     (-log_probs.sum()).backward();
     const OutputHead head(weight, precision, true);
     const OutputHead::Targets found = head.TargetLogProbs(hidden, targets, true);
