@@ -34,7 +34,7 @@ std::string Decimal(Int128 value, int scale) {
   const bool negative = value < 0;
   std::string digits = ToString(negative ? -value : value);
   if (static_cast<int>(digits.size()) <= scale) digits.insert(0, scale + 1 - digits.size(), '0');
-  if (scale > 0) digits.insert(digits.size() - scale, ".");
+  if (scale > 0) digits.insert(digits.size() - scale, 1, '.');
   return (negative ? "-" : "") + digits;
 }
 

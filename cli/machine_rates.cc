@@ -55,7 +55,7 @@ __attribute__((target("avx512f"))) void Avx512Round() {
     for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, factor, factor);
   }
   for (int i = 1; i < kChains; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
-  result_sink = _mm512_reduce_add_ps(sums[0]);
+  result_sink = _mm512_cvtss_f32(sums[0]);
 }
 
 __attribute__((target("avx512f,avx512bf16"))) void Bf16Round() {
@@ -67,7 +67,7 @@ __attribute__((target("avx512f,avx512bf16"))) void Bf16Round() {
     for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, factor, factor);
   }
   for (int i = 1; i < kChains; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
-  result_sink = _mm512_reduce_add_ps(sums[0]);
+  result_sink = _mm512_cvtss_f32(sums[0]);
 }
 
 __attribute__((target("avx2,fma"))) void Avx2Round() {

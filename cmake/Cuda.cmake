@@ -6,7 +6,8 @@
 #                     for them: what they define is libtorch_cuda's business, not ours.
 set(cuda_root "${LORRY_LIBTORCH}/nvidia/cu13")
 set(nccl_root "${LORRY_LIBTORCH}/nvidia/nccl")
-foreach(file ${cuda_root}/include/cuda_runtime_api.h ${cuda_root}/include/crt/host_defines.h ${nccl_root}/include/nccl.h
+foreach(file ${cuda_root}/include/cuda_runtime_api.h ${cuda_root}/include/crt/host_defines.h ${cuda_root}/include/nv/target
+             ${nccl_root}/include/nccl.h
              ${torch_root}/lib/libtorch_cuda.so)
   if(NOT EXISTS ${file})
     message(FATAL_ERROR "What needs CUDA is compiled with ${file}, which is missing; run scripts/setup")

@@ -180,7 +180,7 @@ Result<std::vector<NameEntry>> ListNames(Database& db, std::optional<ItemKind> k
 Result<std::vector<VersionEntry>> ListVersions(Database& db, const std::string& name) {
   std::vector<VersionEntry> versions;
   LORRY_ASSIGN_OR_RETURN(Rows rows,
-                         db.Ask(std::string(kVersionColumns) + "WHERE name = ? AND removed_ms IS NULL ORDER BY version", name));
+                         db.Ask(fmt::format("{}WHERE name = ? AND removed_ms IS NULL ORDER BY version", kVersionColumns), name));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return versions;

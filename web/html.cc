@@ -17,7 +17,7 @@ header{border-bottom:1px solid var(--line);background:var(--card)}nav{max-width:
 flex-wrap:wrap;align-items:baseline}nav b{font-size:1.1rem}nav a{color:var(--soft);text-decoration:none}nav a.here{color:var(--ink);font-weight:600}
 main{max-width:72rem;margin:auto;padding:1rem}h1{font-size:1.4rem;margin:.6rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}
 a{color:var(--accent)}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}th{color:var(--soft);font-weight:500;text-align:left}
-td,th{padding:.45rem .7rem .45rem 0;border-bottom:1px solid var(--line);vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums}
+td a,.state{white-space:nowrap}td,th{padding:.45rem .7rem .45rem 0;border-bottom:1px solid var(--line);vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums}
 .soft{color:var(--soft)}.state{font-weight:600}.succeeded{color:var(--good)}.failed,.expired{color:var(--bad)}.running{color:var(--busy)}
 .queued,.paused,.cancelled{color:var(--wait)}pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.8rem;overflow:auto;
 max-height:28rem;font-size:.82rem}.bar{display:inline-block;width:6rem;height:.5rem;background:var(--line);border-radius:3px;vertical-align:middle}

@@ -9,7 +9,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint32_t kLogTailBytes = 16 << 10;
+constexpr size_t kLogTailBytes = 16 << 10;
+constexpr int kMostLogPieces = 64;  // of 1 MiB
 
 std::string TextOf(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -29,7 +30,8 @@ std::string SixDecimals(const std::string& usd) {
 
 std::string DeviceHours(int64_t device_ms) { return fmt::format("{:.4f}", static_cast<double>(device_ms) / 3.6e6); }
 
-// Draws loss over steps, or rows a minute; with the colours of the page. No data, no chart.
+// Draws loss over steps, or rows a minute; with the colours of the page. No data, no chart. While the run is live, what stands
+// around the chart is fetched again every two seconds and put in place, so that nobody loses the place that he reads.
 constexpr std::string_view kChartScript = R"js(
 <script src="/static/chart.js"></script><script>
 const css=getComputedStyle(document.documentElement),ink=css.getPropertyValue('--soft'),line=css.getPropertyValue('--line');let chart;
@@ -43,46 +45,80 @@ if(rows.length)sets.push({label:'rows a minute',data:rows,borderColor:css.getPro
 document.getElementById('curve').hidden=!sets.length;if(!sets.length)return;
 if(chart){chart.data.datasets=sets;chart.update('none');return}
 chart=new Chart(document.getElementById('chart'),{type:'line',data:{datasets:sets},options:{animation:false,maintainAspectRatio:false,parsing:false,
-scales:{x:{type:'linear',ticks:{color:ink},grid:{color:line}},y:{ticks:{color:ink},grid:{color:line}}},plugins:{legend:{labels:{color:ink}}}}})}
-draw();if(LIVE)setTimeout(()=>location.reload(),5000);
+scales:{x:{type:'linear',title:{display:true,text:rows.length?'rows done':'step',color:ink},ticks:{color:ink},grid:{color:line}},
+y:{title:{display:true,text:rows.length?'rows a minute':'loss (nats a token)',color:ink},ticks:{color:ink},grid:{color:line}}},
+plugins:{legend:{labels:{color:ink,usePointStyle:true,pointStyle:'line'}}}}})}
+async function again(){try{const page=new DOMParser().parseFromString(await(await fetch(location.href)).text(),'text/html');
+for(const id of ['facts','rest'])document.getElementById(id).replaceWith(page.getElementById(id));await draw()}catch{}watch()}
+function watch(){if(document.getElementById('facts').dataset.live==='true')setTimeout(again,2000)}
+draw();watch();
 </script>)js";
 
 std::string CostTable(const json& report, const std::string& by) {
-  HtmlTable table({by, "device-hours", "dollars"}, {1, 2});
-  for (const json& row : report.value("rows", json::array())) {
-    std::string name;
-    for (const char* key : {"run", "attempt", "team", "project", "model", "device", "kind", "class", "month"}) {
-      if (row.contains(key)) name += (name.empty() ? "" : " / ") + TextOf(row, key);
-    }
-    const bool is_run = by == "run" && row.contains("run");
-    table.Row({is_run ? Link("/runs/" + TextOf(row, "run"), name) : Html(name.empty() ? "(none)" : name),
-               DeviceHours(row.value("device_ms", int64_t{0})), SixDecimals(TextOf(row, "usd"))});
+  const json rows = report.value("rows", json::array());
+  std::vector<std::string> keys;  // that the rows have, in this order
+  for (const char* key : {"run", "name", "attempt", "team", "project", "model", "device", "kind", "class", "month"}) {
+    if (!rows.empty() && rows[0].contains(key)) keys.emplace_back(key);
   }
+  std::vector<std::string> heads = keys.empty() ? std::vector<std::string>{by} : keys;
+  heads.insert(heads.end(), {"device-hours", "dollars"});
+  HtmlTable table(heads, {heads.size() - 2, heads.size() - 1});
+  for (const json& row : rows) {
+    std::vector<std::string> cells;
+    for (const std::string& key : keys) {
+      const std::string text = TextOf(row, key.c_str());
+      cells.push_back(key == "run" && by == "run" ? Link("/runs/" + text, text) : Html(text.empty() ? "(none)" : text));
+    }
+    cells.push_back(DeviceHours(row.value("device_ms", int64_t{0})));
+    cells.push_back(SixDecimals(TextOf(row, "usd")));
+    table.Row(cells);
+  }
+  if (table.empty()) return "<p>Nothing has been billed here yet.</p>";
   return table.str() + fmt::format("<p>Total {} <span class=\"soft\">({} exactly)</span></p>",
                                    SixDecimals(TextOf(report, "total_usd")), Html(TextOf(report, "total_usd")));
 }
 
 std::string RunFacts(const json& run) {
-  std::string facts = "<dl>";
+  const std::string state = TextOf(run, "state");
+  const bool live = state == "running" || state == "queued";
+  std::string facts = fmt::format("<dl id=\"facts\" data-live=\"{}\">", live);
   const auto fact = [&](const char* label, const std::string& html) {
     if (!html.empty()) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", label, html);
   };
-  fact("state",
-       StateBadge(TextOf(run, "state")) + (TextOf(run, "reason").empty() ? "" : " (" + Html(TextOf(run, "reason")) + ")"));
+  fact("state", StateBadge(state) + (TextOf(run, "reason").empty() ? "" : " (" + Html(TextOf(run, "reason")) + ")"));
   fact("progress", ProgressBar(run.value("done", uint64_t{0}), run.value("total", uint64_t{0})));
-  fact("", Html(TextOf(run, "detail")));
+  fact("detail", Html(TextOf(run, "detail")));
   fact("name", Html(TextOf(run, "name")));
   fact("project", Html(TextOf(run, "project")));
   fact("kind", Html(TextOf(run, "kind")));
   fact("model", Html(TextOf(run, "model")));
-  fact("submitted", ShortTime(TextOf(run, "submitted")));
-  fact("started", ShortTime(TextOf(run, "started")));
-  fact("ended", ShortTime(TextOf(run, "ended")));
+  for (const char* moment : {"submitted", "started", "ended"}) {
+    if (const std::string at = ShortTime(TextOf(run, moment)); !at.empty()) fact(moment, at + " UTC");
+  }
   return facts + "</dl>";
 }
 
+// The last of what rank 0 of the latest attempt wrote. A log can only be read from its beginning on: one that is longer than
+// kMostLogPieces is shown from where that ends.
+std::string LogTail(Scheduler& scheduler, const RunId& run) {
+  wire::ReadLog wish;
+  wish.run = run;
+  wish.max_bytes = 1 << 20;
+  std::string tail;
+  for (int piece = 0; piece < kMostLogPieces; ++piece) {
+    const auto log = scheduler.Call<wire::LogPiece>(wish);
+    if (!log.ok() || log->bytes.empty()) break;
+    tail += log->bytes;
+    if (tail.size() > kLogTailBytes) tail.erase(0, tail.size() - kLogTailBytes);
+    wish.attempt = log->attempt;
+    wish.offset = log->offset + log->bytes.size();
+    if (log->bytes.size() < wish.max_bytes) break;
+  }
+  return tail;
+}
+
 std::string AttemptsTable(const json& run) {
-  HtmlTable table({"attempt", "worker", "devices", "granted", "ended", "reason"}, {0});
+  HtmlTable table({"attempt", "worker", "devices", "granted (UTC)", "ended (UTC)", "reason"});
   for (const json& attempt : run.value("attempts", json::array())) {
     std::string devices;
     for (const json& device : attempt.value("devices", json::array())) {
@@ -99,12 +135,13 @@ std::string AttemptsTable(const json& run) {
 HttpResponse Site::RunsPage() const {
   const auto list = scheduler_->Call<wire::RunList>(wire::ListRuns{.all = true, .project = "", .limit = 200});
   if (!list.ok()) return ErrorResponse(list.error(), false);
-  HtmlTable table({"run", "name", "project", "kind", "state", "progress", "submitted"});
+  HtmlTable table({"run", "state", "name", "progress", "kind", "project", "submitted (UTC)"});
   for (const wire::RunSummary& s : list->runs) {
-    table.Row({Link("/runs/" + s.run.str(), s.run.str()), Html(s.name), Html(s.project.str()), Html(s.kind),
-               StateBadge(s.state) +
-                   (s.reason.empty() || s.reason == s.state ? "" : " <span class=\"soft\">" + Html(s.reason) + "</span>"),
-               ProgressBar(s.done, s.total), ShortTime(s.submitted)});
+    // "succeeded" needs no reason beside it.
+    const std::string reason = s.reason.empty() || s.reason == s.state || s.reason == "done" ? "" : s.reason;
+    table.Row({Link("/runs/" + s.run.str(), s.run.str()),
+               StateBadge(s.state) + (reason.empty() ? "" : " <span class=\"soft\">" + Html(reason) + "</span>"), Html(s.name),
+               ProgressBar(s.done, s.total), Html(s.kind), Html(s.project.str()), ShortTime(s.submitted)});
   }
   return HtmlResponse(
       Page("Runs", "runs",
@@ -117,14 +154,12 @@ HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
   const auto run = ParseJson(*shown);
   if (!run.ok()) return ErrorResponse(run.error(), false);
   std::string body = fmt::format("<h1>{}</h1>", Html(id)) + RunFacts(*run);
-  const std::string state = TextOf(*run, "state");
   if (access.MayReadJobContent()) {
     body += "<div id=\"curve\" hidden><h2>Curve</h2><div class=\"chart\"><canvas id=\"chart\"></canvas></div></div>";
-    body += fmt::format("<script>const RUN={},LIVE={};</script>", json(id).dump(),
-                        state == "running" || state == "queued" ? "true" : "false");
+    body += fmt::format("<script>const RUN={};</script>", json(id).dump());
     body += kChartScript;
   }
-  body += AttemptsTable(*run);
+  body += "<div id=\"rest\">" + AttemptsTable(*run);
   if (access.MayReadCosts()) {
     for (const char* by : {"class", "attempt"}) {
       if (const auto cost = Ask("cost.report", json{{"by", by}, {"run", id}}.dump()); cost.ok()) {
@@ -134,16 +169,12 @@ HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
   }
   if (access.MayReadJobContent()) {
     const std::string last = run->value("attempts", json::array()).empty() ? "" : TextOf(run->at("attempts").back(), "attempt");
-    wire::ReadLog wish;
-    wish.run = RunId(id);
-    wish.max_bytes = 1 << 20;
-    if (const auto log = scheduler_->Call<wire::LogPiece>(wish); log.ok() && !log->bytes.empty()) {
-      const size_t from = log->bytes.size() > kLogTailBytes ? log->bytes.size() - kLogTailBytes : 0;
-      body += fmt::format("<h2>Log of attempt {}, rank 0</h2><pre>{}</pre>", Html(last), Html(log->bytes.substr(from)));
+    if (const std::string tail = LogTail(*scheduler_, RunId(id)); !tail.empty()) {
+      body += fmt::format("<h2>Log of attempt {}, rank 0</h2><pre>{}</pre>", Html(last), Html(tail));
     }
     body += "<h2>Job</h2><pre>" + Html(run->value("job", json()).dump(2)) + "</pre>";
   }
-  return HtmlResponse(Page(id, "runs", body));
+  return HtmlResponse(Page(id, "runs", body + "</div>"));
 }
 
 HttpResponse Site::CostPage(const HttpRequest& request) const {
@@ -192,7 +223,7 @@ HttpResponse Site::RegistryNamePage(const std::string& name) const {
   if (!shown.ok()) return ErrorResponse(shown.error(), false);
   const json item = json::parse(*shown);
   std::string body = fmt::format("<h1>{}</h1>", Html(name));
-  HtmlTable table({"version", "digest", "base", "run", "created", "dollars"}, {5});
+  HtmlTable table({"version", "digest", "base", "run", "created (UTC)", "dollars"}, {5});
   for (const json& version : item.value("versions", json::array())) {
     const std::string run = TextOf(version, "run");
     table.Row({Html(TextOf(version, "version")), Html(TextOf(version, "digest").substr(0, 16)), Html(TextOf(version, "base")),
