@@ -379,43 +379,6 @@ Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire:
   return Take(now);
 }
 
-// Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
-Actions Core::OnTick(Instant now) {
-  for (auto& [id, worker] : state_.workers) {
-    if (worker.health == Health::kLost) continue;
-    if (now >= worker.last_seen + options_.lease) {
-      LoseWorker(&worker, worker.last_seen + options_.lease, now);
-      worker.health = Health::kLost;
-    } else if (now >= worker.last_seen + options_.unreachable_after) {
-      worker.health = Health::kUnreachable;
-    }
-  }
-  for (auto& [id, attempt] : state_.attempts) {
-    const Run& run = state_.runs.at(id);
-    const RunSpec& spec = run.spec;
-    if (attempt.stopping) continue;
-    const Millis ran = run.ran + (now - attempt.granted);
-    if (spec.max_duration.count() > 0 && ran >= spec.max_duration) {
-      StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
-    } else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) {
-      StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
-    }
-  }
-  std::vector<RunId> expired;
-  for (const auto& [priority, order, id] : state_.queue) {
-    const Run& run = state_.runs.at(id);
-    if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) expired.push_back(id);
-    if (run.not_before != Instant() && now >= run.not_before) place_ = true;
-  }
-  for (const RunId& id : expired) {
-    Run& run = state_.runs.at(id);
-    if (!HasEnded(run.state)) {
-      EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
-    }
-  }
-  return Take(now);
-}
-
 // The run stands as done; where publishing failed it ends in that error instead.
 Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_json, Instant now) {
   Run& run = state_.runs.at(id);

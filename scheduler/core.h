@@ -1,8 +1,9 @@
 // The scheduler's decisions: state, an event and `now` go in, actions come out. Nothing here opens, sends, stores or reads a
 // clock.
 //
-// One On... function per event, all in core.cc. The reactor stores what an Actions says in one transaction and only then sends
-// what it says; where storing fails, the core is thrown away and built again from the state file. One thread.
+// One On... function per event, in core.cc; OnTick, with what ends by time, in lease_expiry.cc. The reactor stores what an
+// Actions says in one transaction and only then sends what it says; where storing fails, the core is thrown away and built again
+// from the state file. One thread.
 #pragma once
 
 #include <set>
@@ -151,7 +152,6 @@ class Core {
   void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Instant now);
   void RepeatWhatWasLost(const WorkerId& worker, Instant now);
   void TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::Span>& spans);
-  void AddDrain(Attempt* attempt, Instant until);
   void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Instant now);
   void ReturnWork(Run* run, EndReason reason, bool* held_against_row);
   void DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Instant now);
@@ -161,10 +161,12 @@ class Core {
     bool waits_for_storage = false;  // its worker says that its storage takes no writes
   };
   void Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now);
-  void LoseWorker(Worker* worker, Instant until, Instant now);
   void AnswerWaiting(Attempt* attempt, Run* run);
   void FailDependents(const RunId& run, Instant now);
   Actions Take(Instant now);  // places what can be placed, and hands out what was collected
+  // lease_expiry.cc
+  void LoseWorker(Worker* worker, Instant until, Instant now);
+  void AddDrain(Attempt* attempt, Instant until);
 
   CoreOptions options_;
   State state_;

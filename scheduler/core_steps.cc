@@ -166,22 +166,6 @@ void Core::TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::S
   }
 }
 
-// From the last sign of life on each device to the end of its lease: to `until`, but never longer than a lease is. What was down
-// for a night has not held its devices for a night.
-void Core::AddDrain(Attempt* attempt, Instant until) {
-  for (size_t i = 0; i < attempt->devices.size(); ++i) {
-    Instant from = attempt->granted;
-    for (const wire::Span& span : attempt->spans) {
-      if (span.device == attempt->devices[i]) from = span.t1;
-    }
-    const Instant end = std::min(until, from + options_.lease);
-    if (from >= end) continue;
-    wire::Span drain{attempt->devices[i], attempt->device_kinds[i], UsageClass::kDrain, from, end};
-    out_.spans.push_back(SpanRow{attempt->ref, attempt->spans.size(), drain});
-    attempt->spans.push_back(std::move(drain));
-  }
-}
-
 void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail& error, Instant now) {
   Attempt attempt = std::move(state_.attempts.extract(id).mapped());
   Run& run = state_.runs.at(id);
@@ -267,18 +251,6 @@ void Core::Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant no
     run->not_before = now + Millis(std::min(options_.longest_backoff.count(), options_.first_backoff.count() << doublings));
   }
   SetRunState(run, RunState::kQueued);
-}
-
-void Core::LoseWorker(Worker* worker, Instant until, Instant now) {
-  std::vector<RunId> held;
-  for (auto& [id, attempt] : state_.attempts) {
-    if (attempt.worker == worker->id) held.push_back(id);
-  }
-  for (const RunId& id : held) {
-    AddDrain(&state_.attempts.at(id), until);
-    EndAttempt(id, EndReason::kNodeLost,
-               wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} was lost", worker->id))), now);
-  }
 }
 
 void Core::AnswerWaiting(Attempt* attempt, Run* run) {

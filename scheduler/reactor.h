@@ -121,6 +121,7 @@ class Reactor {
 
   // reactor_workers.cc
   void OnWorkerMessage(const Asker& asker, const std::string& user, const wire::Message& message);
+  void AskWho(const Asker& asker, uint64_t session);
   void OnHello(const Asker& asker, const std::string& user, const wire::Hello& hello);
   void OnSessionMessage(const Asker& asker, const WorkerId& worker, const wire::Message& message);
   void SendToWorker(const Send& send);

@@ -25,17 +25,26 @@ void Reactor::OnWorkerMessage(const Asker& asker, const std::string& user, const
   }
   if (OnBlobMessage(asker, message)) return;
   auto session = sessions_.find(message.header.session);
-  if (session == sessions_.end() || session->second.user != user) return Reply(asker, wire::WhoAreYou{});
+  if (session == sessions_.end() || session->second.user != user) return AskWho(asker, message.header.session);
   session->second.peer = asker.peer;
   const WorkerId worker = session->second.worker;
   auto known = core_->state().workers.find(worker);
   if (known == core_->state().workers.end() || known->second.health == Health::kLost) {
     session_of_.erase(worker);
     sessions_.erase(session);
-    return Reply(asker, wire::WhoAreYou{});
+    return AskWho(asker, message.header.session);
   }
   Apply(core_->OnSignOfLife(worker, Now()));
   OnSessionMessage(asker, worker, message);
+}
+
+// Names the session that is not known: a worker has many messages on the way, and an answer to one of an earlier session must not
+// make it begin another.
+void Reactor::AskWho(const Asker& asker, uint64_t session) {
+  wire::Header header;
+  header.request = asker.request;
+  header.session = session;
+  answers_.push_back(Answer{asker, wire::EncodeMessage(header, wire::WhoAreYou{})});
 }
 
 void Reactor::OnHello(const Asker& asker, const std::string& user, const wire::Hello& hello) {

@@ -43,7 +43,7 @@ std::string Page(std::string_view title, std::string_view section, std::string_v
   return fmt::format(
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, "
       "initial-scale=1\">"
-      "<title>{} - "
+      "<link rel=\"icon\" href=\"data:,\"><title>{} - "
       "Lorry</title><style>{}</style></head><body><header><nav><b>Lorry</b>{}</nav></header><main>{}</main></body></html>\n",
       Html(title), kStyle, menu, body);
 }

@@ -223,6 +223,8 @@ void Agent::TakeMessage(const wire::Message& message) {
     case wire::Type::kWelcome:
       return decode(wire::Welcome(), [this](const auto& welcome) { OnWelcome(welcome); });
     case wire::Type::kWhoAreYou:
+      // One for each message of a session that is over; the hello that followed it is on its way, or is said again in a second.
+      if (!outbox_->in_session() || message.header.session != outbox_->session()) return;
       outbox_->EndSession();
       return SayHello(heard_at_);
     case wire::Type::kHeartbeatAck:

@@ -22,6 +22,7 @@ class Outbox {
   // Nothing goes out until the next session.
   void EndSession() { session_ = 0; }
   bool in_session() const { return session_ != 0; }
+  uint64_t session() const { return session_; }  // 0: none
   // How many there have been: what was asked in an earlier one has no answer any more.
   uint64_t sessions() const { return sessions_; }
 

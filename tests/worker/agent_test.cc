@@ -170,6 +170,23 @@ TEST_CASE("a scheduler's restart leaves ranks running, and an end that was not a
   CHECK(test::Sum(scheduler.seen("r-1").spans).unbroken);
 }
 
+TEST_CASE("answers to what was on the way before a hello do not make the worker say it again and again") {
+  FakeScheduler scheduler;
+  scheduler.StartWorker();
+  Job job{.script = "steps:200 ms:5"};
+  scheduler.Grant(job);
+  REQUIRE(scheduler.WaitUntil([&] { return test::Sum(scheduler.seen("r-1").spans).class_ms.contains(UsageClass::kProductive); }));
+  for (int restart = 0; restart < 3; ++restart) {
+    const size_t hellos = scheduler.hellos().size();
+    scheduler.Restart();
+    REQUIRE(scheduler.WaitForHello(hellos + 1));
+    scheduler.SayWhoAreYou(50);  // of the session that is over
+  }
+  REQUIRE(scheduler.WaitForEnd("r-1") != nullptr);
+  CHECK(scheduler.hellos().size() <
+        12);  // four, and one more where a second goes by without a welcome; not one for each of the 150
+}
+
 TEST_CASE("a batch is fed by leases, each row is committed once, and a killed worker loses no committed row") {
   FakeScheduler scheduler;
   scheduler.rows_of_run = 60;

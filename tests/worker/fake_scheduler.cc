@@ -181,6 +181,11 @@ void FakeScheduler::Answer(const Received& received, const wire::Message& messag
   (void)port_->Send(received.peer, wire::EncodeMessage(header, body)).ok();
 }
 
+void FakeScheduler::SayWhoAreYou(int times) {
+  for (int i = 0; i < times; ++i)
+    (void)port_->Send(peer_, wire::EncodeMessage(wire::Header{.session = session_ - 1}, wire::WhoAreYou{})).ok();
+}
+
 void FakeScheduler::Take(const Received& received, const wire::Message& message) {
   if (message.header.type == wire::Type::kHello) {
     hellos_.push_back(*wire::DecodeBody<wire::Hello>(message));
@@ -192,7 +197,11 @@ void FakeScheduler::Take(const Received& received, const wire::Message& message)
         wire::Welcome{
             .session = session_, .heartbeat_ms = 50, .lease_ms = 3000, .shares_home = hellos_.back().home_id == "fake-home\n"});
   }
-  if (!knows_session_ || message.header.session != session_) return Answer(received, message, wire::WhoAreYou{});
+  if (!knows_session_ || message.header.session != session_) {
+    const wire::Header header{.session = message.header.session, .request = message.header.request};
+    (void)port_->Send(received.peer, wire::EncodeMessage(header, wire::WhoAreYou{})).ok();
+    return;
+  }
   if (message.header.type == wire::Type::kHeartbeat) {
     const auto beat = *wire::DecodeBody<wire::Heartbeat>(message);
     CHECK(beat.storage_ok);

@@ -61,6 +61,8 @@ class FakeScheduler {
 
   // Forgets all sessions, as after a restart.
   void Restart() { knows_session_ = false; }
+  // As after so many messages of the session before this one.
+  void SayWhoAreYou(int times);
   // That many of the next answers are lost on their way.
   int lose_finished_acks = 0;
   int lose_row_commits = 0;

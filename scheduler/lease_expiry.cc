@@ -1,0 +1,76 @@
+// Where time ends something: the lease of a worker that is silent, a run's time limit, the date after which it is of no use.
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "scheduler/core.h"
+
+namespace lorry {
+
+// Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
+Actions Core::OnTick(Instant now) {
+  for (auto& [id, worker] : state_.workers) {
+    if (worker.health == Health::kLost) continue;
+    if (now >= worker.last_seen + options_.lease) {
+      LoseWorker(&worker, worker.last_seen + options_.lease, now);
+      worker.health = Health::kLost;
+    } else if (now >= worker.last_seen + options_.unreachable_after) {
+      worker.health = Health::kUnreachable;
+    }
+  }
+  for (auto& [id, attempt] : state_.attempts) {
+    const Run& run = state_.runs.at(id);
+    const RunSpec& spec = run.spec;
+    if (attempt.stopping) continue;
+    const Millis ran = run.ran + (now - attempt.granted);
+    if (spec.max_duration.count() > 0 && ran >= spec.max_duration) {
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
+    } else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) {
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
+    }
+  }
+  std::vector<RunId> expired;
+  for (const auto& [priority, order, id] : state_.queue) {
+    const Run& run = state_.runs.at(id);
+    if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) expired.push_back(id);
+    if (run.not_before != Instant() && now >= run.not_before) place_ = true;
+  }
+  for (const RunId& id : expired) {
+    Run& run = state_.runs.at(id);
+    if (!HasEnded(run.state)) {
+      EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
+    }
+  }
+  return Take(now);
+}
+
+void Core::LoseWorker(Worker* worker, Instant until, Instant now) {
+  std::vector<RunId> held;
+  for (auto& [id, attempt] : state_.attempts) {
+    if (attempt.worker == worker->id) held.push_back(id);
+  }
+  for (const RunId& id : held) {
+    AddDrain(&state_.attempts.at(id), until);
+    EndAttempt(id, EndReason::kNodeLost,
+               wire::ErrorDetail::Of(MakeError(ErrorCode::kUnreachable, fmt::format("worker {} was lost", worker->id))), now);
+  }
+}
+
+// From the last sign of life on each device to the end of its lease: to `until`, but never longer than a lease is. What was down
+// for a night has not held its devices for a night.
+void Core::AddDrain(Attempt* attempt, Instant until) {
+  for (size_t i = 0; i < attempt->devices.size(); ++i) {
+    Instant from = attempt->granted;
+    for (const wire::Span& span : attempt->spans) {
+      if (span.device == attempt->devices[i]) from = span.t1;
+    }
+    const Instant end = std::min(until, from + options_.lease);
+    if (from >= end) continue;
+    wire::Span drain{attempt->devices[i], attempt->device_kinds[i], UsageClass::kDrain, from, end};
+    out_.spans.push_back(SpanRow{attempt->ref, attempt->spans.size(), drain});
+    attempt->spans.push_back(std::move(drain));
+  }
+}
+
+}  // namespace lorry
