@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast arrays of `kind: command` are carried out, against HyperQueue in the same run.
 
-usage: dispatch.py --bin build/release/bin [--tasks 10000] [--noops 100000] [--slots 8] [--rounds 3] [--peer-python PY] [--json]
+usage: dispatch.py --bin build/release/bin [--tasks 10000] [--noops 100000] [--slots 8] [--rounds 3] [--port 8660] [--peer-python PY] [--json]
 
 Arrays of /bin/true (processes, as HyperQueue starts them) and of the worker's built-in no-op (scheduler, wire and state alone), each
 element's start and end durable, everything encrypted. Lorry and its peer take turns; the median of the rounds is shown with the ratio.
@@ -45,12 +45,13 @@ def main():
     p.add_argument("--noops", type=int, default=100000)
     p.add_argument("--slots", type=int, default=8)
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--port", type=int, default=8660)
     p.add_argument("--peer-python", default=os.environ.get("LORRY_PEER_PYTHON", sys.executable))
     p.add_argument("--json", action="store_true")
     a = p.parse_args()
     true_rates, noop_rates, peer_rates = [], [], []
     with tempfile.TemporaryDirectory(prefix="lorry-dispatch-") as home:
-        lorry(a, home, "up", "--devices", f"cpu:{a.slots}", "--port", "0", "--detach")
+        lorry(a, home, "up", "--devices", f"cpu:{a.slots}", "--port", str(a.port), "--detach")
         try:
             for _ in range(a.rounds):
                 true_rates.append(a.tasks / run_array(a, home, ["/bin/true"], a.tasks))
