@@ -29,13 +29,13 @@ def run_array(a, home, argv, count):
     return time.perf_counter() - begin
 
 
-def peer(a):
+def peer(a, folder):
     done = subprocess.run([a.peer_python, os.path.join(here, "peers", "hq.py"), "--tasks", str(a.tasks), "--slots", str(a.slots)],
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, cwd=folder)  # it leaves two files for each task where it runs
     if done.returncode != 0:
         print(f"no peer: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
-    return json.loads(done.stdout)["tasks_per_s"]
+    return json.loads(done.stdout[done.stdout.index("{"):])["tasks_per_s"]
 
 
 def main():
@@ -55,7 +55,7 @@ def main():
         try:
             for _ in range(a.rounds):
                 true_rates.append(a.tasks / run_array(a, home, ["/bin/true"], a.tasks))
-                rate = peer(a)
+                rate = peer(a, home)
                 if rate:
                     peer_rates.append(rate)
                 noop_rates.append(a.noops / run_array(a, home, [":"], a.noops))
