@@ -1,6 +1,7 @@
 #include "model/net/gemm.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +14,15 @@
 namespace lorry {
 namespace {
 
-constexpr int64_t kCacheBytes = 768 << 10;  // share of L2 that rows of x may fill while the panels pass by
+// Share of the core's L2 that rows of x may fill while the panels pass by. How many rows that are changes no bit.
+int64_t CacheBytes() {
+  static const int64_t bytes = [] {
+    const int64_t l2 = ::sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return std::clamp<int64_t>(l2 * 3 / 8, 128 << 10, 768 << 10);
+  }();
+  return bytes;
+}
+
 constexpr int64_t kMaxTerms = 4;
 
 struct Block {
@@ -94,7 +103,7 @@ class Rows {
 int64_t RowsInCache(std::span<const GemmTerm> terms) {
   int64_t row_bytes = 0;
   for (const GemmTerm& term : terms) row_bytes += term.b->k_padded() * ElementBytes(term.b->precision());
-  return std::max(kPanel, kCacheBytes / row_bytes / kPanel * kPanel);
+  return std::max(kPanel, CacheBytes() / row_bytes / kPanel * kPanel);
 }
 
 // One panel of columns for `rows` rows that stay in the cache.
