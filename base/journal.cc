@@ -53,7 +53,7 @@ Result<JournalContents> ReadJournal(const std::string& path) {
   size_t at = kHeadBytes;
   while (at + 8 <= bytes.size()) {
     const uint32_t length = GetU32(bytes, at);
-    if (length > kMaxJournalRecordBytes || at + 8 + length > bytes.size()) break;
+    if (length == 0 || length > kMaxJournalRecordBytes || at + 8 + length > bytes.size()) break;
     const std::string_view payload = bytes.substr(at + 8, length);
     if (Crc32c(payload) != GetU32(bytes, at + 4)) break;
     contents.records.emplace_back(payload);

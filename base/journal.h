@@ -1,7 +1,8 @@
 // An append-only file of records that survives a crash at any byte: each record is
 //   u32 payload length, u32 CRC-32C of the payload, the payload      (little-endian)
 // after a head of 8 bytes: "LRYJ", u32 version 1. A torn or flipped record and all after it are cut by the reader, which says
-// where. Rejected: HDF5 for what grows (unreadable after a crash), SQLite per attempt (one fsync too many a record).
+// where. No record is empty, so that zeros at the end, which some file systems leave after a power cut, are torn too. Rejected:
+// HDF5 for what grows (unreadable after a crash), SQLite per attempt (one fsync too many a record).
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class JournalWriter {
   JournalWriter& operator=(JournalWriter&&) = delete;
   ~JournalWriter();
 
-  // In the file, not yet durable. REQUIRES: payload.size() <= kMaxJournalRecordBytes.
+  // In the file, not yet durable. REQUIRES: 0 < payload.size() <= kMaxJournalRecordBytes.
   Status Append(std::string_view payload);
   // All that was appended is durable.
   Status Sync();

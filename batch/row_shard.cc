@@ -102,7 +102,7 @@ Status ScanShard(const std::string& path, const std::function<Status(const Shard
     if (!in.read(head.data(), head.size())) return OkStatus();
     const std::string_view record(head.data(), head.size());
     const auto length = Get<uint32_t>(record, 0);
-    if (length > kMaxJournalRecordBytes) return OkStatus();
+    if (length == 0 || length > kMaxJournalRecordBytes) return OkStatus();  // zeros after a power cut are torn, too
     payload.resize(length);
     if (!in.read(payload.data(), length) || Crc32c(payload) != Get<uint32_t>(record, 4)) return OkStatus();
     auto row = DecodeShardRow(payload);

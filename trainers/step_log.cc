@@ -46,7 +46,9 @@ Result<StepLog> StepLog::Open(const std::string& path) {
   LORRY_ASSIGN_OR_RETURN(JournalWriter writer, JournalWriter::Open(path));
   StepLog log(std::move(writer));
   for (const std::string& record : contents.records) {
-    LORRY_ASSIGN_OR_RETURN(const json value, ParseJson(record));
+    const Result<json> parsed = ParseJson(record);
+    if (!parsed.ok()) return MakeError(ErrorCode::kData, path + ": " + parsed.error().Format());
+    const json& value = *parsed;
     try {
       if (value.contains("evaluation")) {
         const EvaluationRecord e{value.at("evaluation").get<int64_t>(), value.at("loss").get<double>(),

@@ -11,7 +11,7 @@ namespace {
 std::string WriteThree(const std::string& path) {
   auto writer = JournalWriter::Open(path);
   REQUIRE(writer.ok());
-  for (const char* record : {"one", "", "three"}) REQUIRE(writer->Append(record).ok());
+  for (const char* record : {"one", "2", "three"}) REQUIRE(writer->Append(record).ok());
   REQUIRE(writer->Sync().ok());
   return *ReadFile(path);
 }
@@ -26,7 +26,7 @@ TEST_CASE("a journal cut at any byte keeps the records before the cut") {
     REQUIRE(WriteFileAtomically(path, whole.substr(0, length)).ok());
     const auto contents = ReadJournal(path);
     REQUIRE(contents.ok());
-    const size_t expected = length < 8 + 11 ? 0 : length < 8 + 11 + 8 ? 1 : length < whole.size() ? 2 : 3;
+    const size_t expected = length < 8 + 11 ? 0 : length < 8 + 11 + 9 ? 1 : length < whole.size() ? 2 : 3;
     CHECK(contents->records.size() == expected);
     CHECK(contents->torn == (length != static_cast<size_t>(contents->good_bytes)));
     auto writer = JournalWriter::Open(path);  // goes on behind the last whole record
@@ -34,6 +34,17 @@ TEST_CASE("a journal cut at any byte keeps the records before the cut") {
     REQUIRE(writer->Append("next").ok());
     CHECK(ReadJournal(path)->records.size() == expected + 1);
     CHECK(ReadJournal(path)->records.back() == "next");
+  }
+}
+
+TEST_CASE("zeros at the end are no records") {
+  TempDirectory dir;
+  const std::string path = dir.path() + "/j";
+  const std::string whole = WriteThree(path);
+  for (const size_t zeros : {1u, 8u, 16u, 4096u}) {
+    REQUIRE(WriteFileAtomically(path, whole + std::string(zeros, '\0')).ok());
+    CHECK(ReadJournal(path)->records.size() == 3);
+    CHECK(ReadJournal(path)->torn);
   }
 }
 

@@ -89,6 +89,8 @@ TEST_CASE("a shard cut or flipped anywhere gives its whole rows before that", "[
     REQUIRE(WriteFileAtomically(damaged, flipped).ok());
     CHECK(Scan(damaged).size() == rows_before(at));
   }
+  REQUIRE(WriteFileAtomically(damaged, whole + std::string(16, '\0')).ok());
+  CHECK(Scan(damaged).size() == 4);
   std::string other = whole;
   other[0] = 'X';
   REQUIRE(WriteFileAtomically(damaged, other).ok());
