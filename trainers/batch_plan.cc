@@ -23,10 +23,19 @@ void BatchPlan::OrderEpoch(int64_t epoch) {
     Shuffle(order_, generator);
   }
   ordered_epoch_ = epoch;
+  last_with_loss_ = row_count() - 1;
+  while (last_with_loss_ >= 0 && rows_[order_[last_with_loss_]].loss_tokens == 0) --last_with_loss_;
 }
 
 // The first position of the epoch's order that no longer belongs to the step that begins at `first`.
 int64_t BatchPlan::EndOfStep(int64_t first) const {
+  int64_t end = EndBySize(first);
+  const auto has_loss = [this](int64_t row) { return rows_[row].loss_tokens > 0; };
+  while (end <= last_with_loss_ && std::none_of(order_.begin() + first, order_.begin() + end, has_loss)) ++end;
+  return end > last_with_loss_ ? row_count() : end;
+}
+
+int64_t BatchPlan::EndBySize(int64_t first) const {
   if (options_.tokens_per_step == 0) {
     return std::min(row_count(), first + options_.rows_per_micro_batch * options_.micro_batches_per_step);
   }
@@ -55,7 +64,7 @@ Result<PlannedStep> BatchPlan::StepAt(DataCursor cursor) {
   }
   step.after = end < row_count() ? DataCursor{cursor.epoch, end} : DataCursor{cursor.epoch + 1, 0};
   if (computed.empty()) {
-    return MakeError(ErrorCode::kData, "no row of a step has a token that counts in the loss",
+    return MakeError(ErrorCode::kData, "no row has a token that counts in the loss",
                      "raise max_length, or look at dataset.loss_on and the rows' completions");
   }
   step.micro_batches = Deal(computed, step.tokens);

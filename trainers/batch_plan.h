@@ -5,7 +5,8 @@
 //   - until the next one would bring it over tokens_per_step (at least one row).
 // A step never reaches over the end of an epoch: each row is used exactly once in it. The rows of a step are then dealt to its
 // micro-batches, longest first, each to the one with the fewest tokens, so that lanes have about equal work; within a
-// micro-batch they stand in the epoch's order. Rows without loss tokens are used up but not computed: they add nothing.
+// micro-batch they stand in the epoch's order. Rows without loss tokens are used up but not computed: they add nothing. A step
+// that would have no others goes on to the next row that has some, and one behind which no others are left takes the rest along.
 //
 // Pure: no clock, no files. A cursor is all that a checkpoint needs to keep.
 #pragma once
@@ -55,7 +56,7 @@ class BatchPlan {
  public:
   BatchPlan(std::vector<RowSize> rows, BatchPlanOptions options);
 
-  // The step that begins at `cursor`. kData if none of its rows has a loss token.
+  // The step that begins at `cursor`. kData if no row at all has a loss token.
   Result<PlannedStep> StepAt(DataCursor cursor);
 
   // Steps until `epochs` are over or `max_steps` are done, whichever is first. REQUIRES: one of them is given.
@@ -66,12 +67,14 @@ class BatchPlan {
  private:
   void OrderEpoch(int64_t epoch);
   int64_t EndOfStep(int64_t first) const;
+  int64_t EndBySize(int64_t first) const;
   std::vector<std::vector<int64_t>> Deal(const std::vector<int64_t>& rows, int64_t tokens) const;
 
   const std::vector<RowSize> rows_;
   const BatchPlanOptions options_;
   int64_t ordered_epoch_ = -1;
-  std::vector<int64_t> order_;  // of ordered_epoch_
+  std::vector<int64_t> order_;   // of ordered_epoch_
+  int64_t last_with_loss_ = -1;  // position in order_ of the last row with loss tokens
 };
 
 }  // namespace lorry::trainers

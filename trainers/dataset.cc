@@ -44,6 +44,14 @@ std::vector<std::optional<Result<EncodedRow>>> EncodeAll(const std::vector<Train
   return encoded;
 }
 
+Error NothingToLearn(const DatasetRequest& request, int64_t line) {
+  Error error =
+      MakeError(ErrorCode::kData, "no token of the row counts in the loss", "look at dataset.loss_on and the row's completion");
+  error.file = request.path;
+  error.line = static_cast<int>(line);
+  return error;
+}
+
 Result<Dataset> EncodeFile(const DatasetRequest& request) {
   LORRY_ASSIGN_OR_RETURN(RowReader reader, RowReader::Open(request.path));
   Dataset data;
@@ -58,7 +66,11 @@ Result<Dataset> EncodeFile(const DatasetRequest& request) {
         ++data.dropped;
         continue;
       }
-      if (row.full_length > static_cast<int64_t>(row.ids.size())) ++data.truncated;
+      const bool truncated = row.full_length > static_cast<int64_t>(row.ids.size());
+      if (truncated) ++data.truncated;
+      if (!truncated && std::find(row.loss_mask.begin(), row.loss_mask.end(), 1) == row.loss_mask.end()) {
+        return NothingToLearn(request, rows[i].line);
+      }
       data.AppendRow(rows[i].line, row.ids, row.loss_mask);
     }
     seen += static_cast<int64_t>(rows.size());
@@ -79,6 +91,14 @@ RowSize Dataset::SizeOf(int64_t row) const {
   RowSize size{static_cast<int32_t>(row_starts[row + 1] - row_starts[row]), 0};
   for (int64_t at = row_starts[row] + 1; at < row_starts[row + 1]; ++at) size.loss_tokens += loss[at] != 0;
   return size;
+}
+
+std::vector<int64_t> Dataset::LinesWithoutLoss() const {
+  std::vector<int64_t> found;
+  for (int64_t row = 0; row < rows(); ++row) {
+    if (SizeOf(row).loss_tokens == 0) found.push_back(lines[row]);
+  }
+  return found;
 }
 
 std::vector<RowSize> Dataset::Sizes() const {

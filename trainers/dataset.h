@@ -34,6 +34,8 @@ struct Dataset {
   int64_t rows() const { return static_cast<int64_t>(lines.size()); }
   RowSize SizeOf(int64_t row) const;
   std::vector<RowSize> Sizes() const;
+  // Of rows that were cut before their first token that counts.
+  std::vector<int64_t> LinesWithoutLoss() const;
   void AppendRow(int64_t line, const std::vector<int32_t>& row_ids, const std::vector<uint8_t>& row_loss);
   PackedBatch Pack(const std::vector<int64_t>& rows) const;
 };

@@ -44,14 +44,26 @@ TEST_CASE("rows of a step are dealt longest first, at most as many as a micro-ba
   CHECK(step->tokens == 195);
 }
 
-TEST_CASE("a step without a loss token is an error; rows without one are used up and not computed") {
+TEST_CASE("rows without a loss token are used up and not computed, and no step is made of them alone") {
   BatchPlan plan({{10, 0}, {10, 3}, {7, 0}, {7, 0}}, {.rows_per_micro_batch = 2, .micro_batches_per_step = 1, .shuffle = false});
   const auto first = plan.StepAt({});
   REQUIRE(first.ok());
   CHECK(Text(*first) == "[[1]]");
-  CHECK(first->rows == std::vector<int64_t>{0, 1});
+  CHECK(first->rows == std::vector<int64_t>{0, 1, 2, 3});  // behind it there is nothing to learn from
   CHECK(first->loss_tokens == 3);
-  CHECK(plan.StepAt(first->after).error().code == ErrorCode::kData);
+  CHECK(first->after == DataCursor{1, 0});
+  CHECK(plan.TotalSteps(1, std::nullopt) == 1);
+
+  BatchPlan gap({{9, 1}, {9, 0}, {9, 0}, {9, 2}, {9, 1}},
+                {.rows_per_micro_batch = 1, .micro_batches_per_step = 1, .shuffle = false});
+  const auto over = gap.StepAt({0, 1});
+  REQUIRE(over.ok());
+  CHECK(Text(*over) == "[[3]]");
+  CHECK(over->rows == std::vector<int64_t>{1, 2, 3});
+  CHECK(gap.TotalSteps(1, std::nullopt) == 3);
+
+  BatchPlan nothing({{9, 0}, {9, 0}}, {.rows_per_micro_batch = 1, .micro_batches_per_step = 1});
+  CHECK(nothing.StepAt({}).error().code == ErrorCode::kData);
 }
 
 TEST_CASE("without packing each row is a micro-batch") {
