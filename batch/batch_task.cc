@@ -13,9 +13,9 @@
 #include <thread>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "batch/assembly.h"
 #include "batch/engine.h"
-#include "batch/evaluation/report.h"
 #include "batch/loaded_model.h"
 #include "batch/row_lines.h"
 #include "batch/row_writer.h"
@@ -86,13 +86,14 @@ Result<ShardIndex> EarlierRows(const TaskFile& task) {
 
 class BatchTask {
  public:
-  BatchTask(const TaskFile& task, const BatchSpec& spec, TaskChannel& channel, int rank)
-      : task_(task), spec_(spec), channel_(channel), rank_(rank), defaults_(DefaultsOf(task, spec)) {}
+  BatchTask(const TaskFile& task, const JobSpec& job, TaskChannel& channel, int rank)
+      : task_(task), job_(job), spec_(*job.batch()), channel_(channel), rank_(rank), defaults_(DefaultsOf(task, spec_)) {}
 
-  Status Run(const std::string& title);
+  Status Run();
 
  private:
   Status Prepare();
+  Status KeepToOneArithmetic() const;
   void StartLanes();
   void JoinLanes();
   void FeedAll();
@@ -104,10 +105,11 @@ class BatchTask {
   void Report(const ShardRow& row, const RowPlace& place, uint64_t epoch);
   void AskForRows();
   void TellProgress(int64_t done);
-  Status WriteOutputs(const std::string& title);
+  Status WriteOutputs();
   [[noreturn]] void EndNow(const Error& error);
 
   const TaskFile& task_;
+  const JobSpec& job_;
   const BatchSpec& spec_;
   TaskChannel& channel_;
   int rank_;
@@ -130,7 +132,7 @@ class BatchTask {
 };
 
 // The road of a rank: load, take rows as they are leased, compute, make durable, report; at the end rank 0 assembles.
-Status BatchTask::Run(const std::string& title) {
+Status BatchTask::Run() {
   LORRY_TRY(Prepare());
   channel_.Send({{"t", "phase"}, {"phase", "productive"}});
   computing_since_ = std::chrono::steady_clock::now();
@@ -146,7 +148,7 @@ Status BatchTask::Run(const std::string& title) {
   JoinLanes();
   writer_->Flush();
   LORRY_TRY(fed);
-  return rank_ == 0 ? WriteOutputs(title) : OkStatus();
+  return rank_ == 0 ? WriteOutputs() : OkStatus();
 }
 
 Status BatchTask::Prepare() {
@@ -162,6 +164,7 @@ Status BatchTask::Prepare() {
   if (model_->dtype == "float32") {
     channel_.Send({{"t", "log"}, {"level", "info"}, {"text", "this CPU has no AVX-512 BF16: computing in float32"}});
   }
+  LORRY_TRY(KeepToOneArithmetic());
   channel_.Send({{"t", "facts"},
                  {"facts", {{"dtype", model_->dtype}, {"lanes", task_.lanes}, {"threads_per_lane", task_.threads_per_lane}}}});
   engine_options_.end_tokens = model_->end_tokens;
@@ -175,6 +178,21 @@ Status BatchTask::Prepare() {
       std::move(shard), [this](const ShardRow& row, const RowPlace& place) { OnDurable(row, place); },
       [this](const Error& error) { EndNow(error); });
   return OkStatus();
+}
+
+// All rows of a run are computed in one arithmetic, whichever attempt computes them: it stands in RUN_DIR/arithmetic.json.
+Status BatchTask::KeepToOneArithmetic() const {
+  const std::string path = task_.run_dir + "/arithmetic.json";
+  const json here = {{"arithmetic", model_->arithmetic}, {"threads_per_lane", task_.threads_per_lane}};
+  if (earlier_.rows() > 0 && FileExists(path) && !job_.retry.other_device) {
+    LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    LORRY_ASSIGN_OR_RETURN(const json before, ParseJson(text));
+    if (before == here) return OkStatus();
+    return MakeError(ErrorCode::kSpec,
+                     fmt::format("rows of this run were computed with {}; here it is {}", before.dump(), here.dump()),
+                     "go on where it began, or set retry.other_device: true and give up equal bytes");
+  }
+  return WriteFileAtomically(path, here.dump() + "\n");
 }
 
 void BatchTask::StartLanes() {
@@ -321,14 +339,14 @@ void BatchTask::AskForRows() {
   channel_.Send({{"t", "rows_wanted"}, {"count", 2 * at_once - held}, {"total", total_}});
 }
 
-Status BatchTask::WriteOutputs(const std::string& title) {
+Status BatchTask::WriteOutputs() {
   // The rows of this attempt's ranks lie in shards that did not exist when the earlier ones were read.
   LORRY_TRY(earlier_.AddShardsBelow(task_.run_dir + "/attempts"));
   const std::string directory = task_.attempt_dir + "/output";
   LORRY_ASSIGN_OR_RETURN(const AssembledBatch batch,
                          AssembleBatch(*cursor_, earlier_,
                                        {.directory = directory,
-                                        .title = title,
+                                        .title = job_.name,
                                         .evaluate = spec_.evaluate.has_value(),
                                         .reference_field = spec_.evaluate ? spec_.evaluate->reference : ""}));
   channel_.Send({{"t", "output"}, {"name", "output"}, {"path", directory + "/output.jsonl"}});
@@ -345,34 +363,12 @@ void BatchTask::EndNow(const Error& error) {
   ::_exit(static_cast<int>(TaskExitOf(error.code)));
 }
 
-Status RunEvaluate(const TaskFile& task, const EvaluateSpec& spec, TaskChannel& channel) {
-  const auto input = [&task](const char* name, const std::string& otherwise) {
-    const auto found = task.inputs.find(name);
-    return found == task.inputs.end() ? otherwise : found->second;
-  };
-  channel.Send({{"t", "phase"}, {"phase", "productive"}});
-  LORRY_ASSIGN_OR_RETURN(
-      const EvaluationReport report,
-      EvaluateOutputFile(input("output", spec.output), input("reference", spec.reference_path), spec.reference_field));
-  const std::string directory = task.attempt_dir + "/output";
-  LORRY_TRY(MakeDirectories(directory));
-  LORRY_TRY(WriteFileAtomically(directory + "/report.json", report.ToJson().dump(1) + "\n"));
-  LORRY_TRY(WriteFileAtomically(directory + "/report.html", report.ToHtml()));
-  channel.Send({{"t", "output"}, {"name", "report"}, {"path", directory + "/report.json"}});
-  channel.Send({{"t", "output"}, {"name", "report_html"}, {"path", directory + "/report.html"}});
-  return OkStatus();
-}
-
 Status RunJob(const TaskFile& task, TaskChannel& channel, int rank) {
   LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(task.job));
-  if (const EvaluateSpec* evaluate = job.evaluate()) return RunEvaluate(task, *evaluate, channel);
-  const BatchSpec* batch = job.batch();
-  if (batch == nullptr) return MakeError(ErrorCode::kSpec, fmt::format("lorry-batch does not carry out kind: {}", job.kind()));
-  if (batch->strategy == BatchStrategy::kMapReduce || batch->strategy == BatchStrategy::kRefine) {
-    return MakeError(ErrorCode::kUnsupported, "strategy: not in this version", "use strategy: single");
+  if (job.batch() == nullptr) {
+    return MakeError(ErrorCode::kSpec, fmt::format("lorry-batch does not carry out kind: {}", job.kind()));
   }
-  BatchTask batch_task(task, *batch, channel, rank);
-  return batch_task.Run(job.name);
+  return BatchTask(task, job, channel, rank).Run();
 }
 
 }  // namespace

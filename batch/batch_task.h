@@ -1,4 +1,4 @@
-// lorry-batch under a worker: the task contract (docs/formats/task-contract.md) for `kind: batch` and `kind: evaluate`.
+// lorry-batch under a worker: the task contract (docs/formats/task-contract.md) for `kind: batch`.
 //
 // One thread reads the worker's lines: a lease's rows are prepared and fed to the engines, or, where an earlier attempt
 // has left their bytes, offered as they are. One thread per lane computes. One thread makes rows durable and reports them.

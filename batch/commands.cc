@@ -32,11 +32,17 @@ int ThreadsOf(const CommandOptions& options) {
 
 Result<LoadedModel> Load(const CommandOptions& options) {
   SetLaneThreads(ThreadsOf(options));
-  return LoadModel(options.model);
+  LORRY_ASSIGN_OR_RETURN(LoadedModel model, LoadModel(options.model));
+  if (options.model.dtype == "bfloat16" && model.dtype != "bfloat16") {
+    std::cerr << "lorry-batch: this CPU has no AVX-512 BF16: computing in " << model.dtype << "\n";
+  }
+  return model;
 }
 
-// Reads `ids` from the start and gives each position's logits, in order, to `each`.
-Status ForEachPosition(DecodeModel& model, std::span<const TokenId> ids, const std::function<Status(int64_t, LogitsRow)>& each) {
+// Reads `ids` from the start and gives the logits of each position that is wanted, in order, to `each`: others never meet the
+// head.
+Status ForEachPosition(DecodeModel& model, std::span<const TokenId> ids, const std::function<bool(int64_t)>& wanted,
+                       const std::function<Status(int64_t, LogitsRow)>& each) {
   const auto length = static_cast<int64_t>(ids.size());
   if (length == 0 || length > model.max_positions()) {
     return MakeError(ErrorCode::kData, "a row has " + std::to_string(length) + " tokens; the model's context is " +
@@ -51,9 +57,11 @@ Status ForEachPosition(DecodeModel& model, std::span<const TokenId> ids, const s
   for (int64_t begin = 0; begin < length; begin += kPieceTokens) {
     const int64_t tokens = std::min(kPieceTokens, length - begin);
     SequencePiece piece{sequence.get(), ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(tokens)), {}};
-    for (int64_t t = 0; t < tokens; ++t) piece.logits_at.push_back(static_cast<int32_t>(t));
+    for (int64_t t = 0; t < tokens; ++t) {
+      if (wanted(begin + t)) piece.logits_at.push_back(static_cast<int32_t>(t));
+    }
     LORRY_ASSIGN_OR_RETURN(const auto rows, model.Read(std::span(&piece, 1)));
-    for (int64_t t = 0; t < tokens; ++t) LORRY_TRY(each(begin + t, rows[static_cast<size_t>(t)]));
+    for (size_t i = 0; i < rows.size(); ++i) LORRY_TRY(each(begin + piece.logits_at[i], rows[i]));
   }
   return OkStatus();
 }
@@ -150,10 +158,12 @@ Status RunScore(const CommandOptions& options) {
     LORRY_ASSIGN_OR_RETURN(const EncodedRow encoded, EncodeTrainRow(*row, model.tokenizer, model.chat(), encode));
     int64_t tokens = 0;
     double logprob = 0;
-    LORRY_TRY(ForEachPosition(*lane, encoded.ids, [&](int64_t position, LogitsRow logits) {
+    const auto counts = [&encoded](int64_t position) {
       const auto next = static_cast<size_t>(position) + 1;
-      if (next >= encoded.ids.size() || encoded.loss_mask[next] == 0) return OkStatus();
-      logprob += LogProbability(logits, encoded.ids[next]);
+      return next < encoded.ids.size() && encoded.loss_mask[next] != 0;
+    };
+    LORRY_TRY(ForEachPosition(*lane, encoded.ids, counts, [&](int64_t position, LogitsRow logits) {
+      logprob += LogProbability(logits, encoded.ids[static_cast<size_t>(position) + 1]);
       ++tokens;
       return OkStatus();
     }));
@@ -225,7 +235,8 @@ Status RunLogits(const CommandOptions& options) {
     if (!line) break;
     LORRY_ASSIGN_OR_RETURN(const json input, ParseJson(line->text));
     LORRY_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, IdsOf(input, model.tokenizer, lines.name(), line->number));
-    LORRY_TRY(ForEachPosition(*lane, ids, [&](int64_t, LogitsRow logits) { return out.Write(std::as_bytes(logits)); }));
+    const auto all = [](int64_t) { return true; };
+    LORRY_TRY(ForEachPosition(*lane, ids, all, [&](int64_t, LogitsRow logits) { return out.Write(std::as_bytes(logits)); }));
     document["rows"].push_back(ids.size());
   }
   LORRY_TRY(out.Commit());

@@ -6,13 +6,13 @@
 #include "lora/merge.h"
 #include "lora/peft_files.h"
 #include "model/format/model_directory.h"
+#include "model/net/arithmetic.h"
 
 namespace lorry {
 namespace {
 
 Result<Precision> PrecisionOf(const std::string& dtype) {
-  if (dtype.empty()) return CpuHasBf16() ? Precision::kBf16 : Precision::kFp32;
-  if (dtype == "bfloat16") return Precision::kBf16;
+  if (dtype.empty() || dtype == "bfloat16") return CpuHasBf16() ? Precision::kBf16 : Precision::kFp32;
   if (dtype == "float32") return Precision::kFp32;
   return MakeError(ErrorCode::kUsage, "dtype " + dtype + " is unknown", "use bfloat16 or float32");
 }
@@ -52,8 +52,11 @@ Result<LoadedModel> LoadModel(const ModelChoice& choice) {
                          DecoderWeights::Load(directory, precision, options));
   std::vector<TokenId> end_tokens = EndTokens(directory, tokenizer);
   return LoadedModel{
-      std::move(tokenizer), std::move(chat_template), std::move(end_tokens),
+      std::move(tokenizer),
+      std::move(chat_template),
+      std::move(end_tokens),
       precision == Precision::kBf16 ? "bfloat16" : "float32",
+      CpuArithmetic(precision) + "; " + LibraryVersions(),
       [weights, separate]() -> std::unique_ptr<DecodeModel> { return std::make_unique<TransformerModel>(weights, separate); }};
 }
 

@@ -19,7 +19,7 @@ namespace lorry {
 struct ModelChoice {
   std::string directory;  // as Hugging Face lays it out
   std::string adapter;    // PEFT's directory; empty: none
-  std::string dtype;      // "bfloat16", "float32"; empty: bfloat16 where the CPU has it at full rate, else float32
+  std::string dtype;      // "float32"; "bfloat16" or empty: bfloat16 where the CPU has it at full rate, else float32
   bool merge = true;      // fold the adapter into the weights, rather than compute it beside them
 };
 
@@ -27,7 +27,8 @@ struct LoadedModel {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat_template;
   std::vector<TokenId> end_tokens;  // of generation_config.json, else config.json, else the tokenizer's
-  std::string dtype;
+  std::string dtype;                // that it computes in
+  std::string arithmetic;  // whose kernels (model/net/arithmetic.h): results are the same bytes only where this is the same
   // A model object for one lane; all of them share the weights. Any thread.
   std::function<std::unique_ptr<DecodeModel>()> new_lane;
 

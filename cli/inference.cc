@@ -98,8 +98,6 @@ Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options)
   std::vector<std::string> arguments = {"generate",
                                         "--prompt",
                                         options.prompt,
-                                        "--dtype",
-                                        options.dtype,
                                         "--max-tokens",
                                         std::to_string(options.max_tokens),
                                         "--temperature",
@@ -109,6 +107,7 @@ Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options)
                                         "--seed",
                                         std::to_string(options.seed),
                                         "--json"};
+  if (!options.dtype.empty()) arguments.insert(arguments.end(), {"--dtype", options.dtype});
   if (options.raw) arguments.push_back("--raw");
   for (const std::string& stop : options.stop) arguments.insert(arguments.end(), {"--stop", stop});
   arguments.insert(arguments.end(), models.begin(), models.end());

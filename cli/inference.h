@@ -23,7 +23,7 @@ struct GenerateOptions {
   std::string model;
   std::string adapter;
   std::string prompt;
-  std::string dtype = "bfloat16";
+  std::string dtype;  // empty: bfloat16 where the CPU has it at full rate, else float32
   int max_tokens = 256;
   double temperature = 0;
   double top_p = 1;

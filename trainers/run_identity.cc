@@ -1,15 +1,10 @@
 #include "trainers/run_identity.h"
 
-#include <ATen/Version.h>
 #include <fmt/format.h>
-#include <torch/headeronly/version.h>
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <vector>
 
 #include "base/files.h"
@@ -90,26 +85,6 @@ Status MayContinue(const RunIdentity& old, const RunIdentity& now, bool other_de
                      hint);
   }
   return OkStatus();
-}
-
-std::string CpuDeviceName() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  std::string name = "cpu:";
-  while (std::getline(file, line)) {
-    if (!line.starts_with("flags")) continue;
-    std::istringstream words(line);
-    std::vector<std::string> flags{std::istream_iterator<std::string>(words), {}};
-    for (const char* wanted : {"avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"}) {
-      if (std::find(flags.begin(), flags.end(), wanted) != flags.end()) name += std::string(" ") + wanted;
-    }
-    break;
-  }
-  return name;
-}
-
-std::string LibraryVersions() {
-  return fmt::format("LibTorch {}; {}; {}", TORCH_VERSION, at::get_mkldnn_version(), at::get_mkl_version());
 }
 
 Result<std::string> BaseModelDigest(const std::string& directory) {

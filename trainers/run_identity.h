@@ -19,9 +19,9 @@ struct RunIdentity {
   std::string initial_adapter;
 
   // What computes it: the promise of equal bytes holds for one of these.
-  std::string device;  // "cpu: avx512f avx512_bf16 amx_bf16"; "gpu: NVIDIA H200"
+  std::string device;  // "cpu: avx512-bf16" (model/net/arithmetic.h); "gpu: NVIDIA H200"
   int64_t threads_per_lane = 1;
-  std::string libraries;  // LibTorch, oneDNN, MKL
+  std::string libraries;  // our kernels' version, LibTorch, oneDNN, MKL
   std::string build;      // Lorry's version
 
   std::string ToJson() const;
@@ -31,10 +31,6 @@ struct RunIdentity {
 // Whether a checkpoint of `old` may be continued as `now`. kSpec, naming the difference; a difference of device, threads or
 // libraries is let pass where `other_device` is set.
 Status MayContinue(const RunIdentity& old, const RunIdentity& now, bool other_device);
-
-// Of this machine's CPU: the vector extensions that the libraries choose their kernels by.
-std::string CpuDeviceName();
-std::string LibraryVersions();
 
 // Digests for the identity.
 Result<std::string> BaseModelDigest(const std::string& directory);

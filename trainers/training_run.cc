@@ -11,6 +11,7 @@
 #include "lora/lora_model.h"
 #include "lora/peft_files.h"
 #include "model/format/model_directory.h"
+#include "model/net/arithmetic.h"
 #include "model/net/weights.h"
 #include "trainers/model_card.h"
 #include "trainers/nccl_rank_group.h"
@@ -67,6 +68,11 @@ Result<LoadedDataset> LoadData(const std::string& path, const TaskFile& task, co
   progress.Log("info",
                fmt::format("{}: {} rows, {} tokens{}; {} truncated, {} dropped", path, loaded.data.rows(), loaded.data.ids.size(),
                            loaded.from_cache ? " (cached)" : "", loaded.data.truncated, loaded.data.dropped));
+  if (const std::vector<int64_t> lost = loaded.data.LinesWithoutLoss(); !lost.empty()) {
+    progress.Log("warning",
+                 fmt::format("{}:{}: max_length {} leaves nothing of the completion to learn from; so it is with {} of {} rows",
+                             path, lost.front(), options.max_length, lost.size(), loaded.data.rows()));
+  }
   return loaded;
 }
 
@@ -115,7 +121,8 @@ Result<RunInputs> LoadInputs(const TaskFile& task, RankGroup& group, Progress& p
   inputs.identity.threads_per_lane = task.threads_per_lane;
   inputs.identity.libraries = LibraryVersions();
   inputs.identity.build = LORRY_VERSION;
-  inputs.identity.device = inputs.options.on_gpu ? GpuDeviceName() : CpuDeviceName();
+  inputs.identity.device =
+      inputs.options.on_gpu ? GpuDeviceName() : CpuArithmetic(inputs.options.bf16 ? Precision::kBf16 : Precision::kFp32);
 
   // Rank 0 encodes and leaves the cache for the others.
   if (group.rank() != 0) LORRY_TRY(group.Barrier());

@@ -4,13 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
-#include "base/json.h"
 #include "base/text.h"
-#include "batch/evaluation/output_row.h"
 
 namespace lorry {
 namespace {
@@ -35,26 +31,6 @@ td.n,th.n{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap
 </style></head><body>
 <h1>{0}</h1>
 )";
-
-// One line of a file with its number; blank lines are passed over.
-template <class Handle>
-Status ForEachJsonLine(const std::string& path, const Handle& handle) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return MakeError(ErrorCode::kNotFound, "cannot read " + path);
-  std::string line;
-  for (int number = 1; std::getline(in, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto row = ParseJson(line);
-    Status status = row.ok() ? handle(*row) : Status(row.error());
-    if (!status.ok()) {
-      Error error = status.error();
-      error.file = path;
-      error.line = number;
-      return error;
-    }
-  }
-  return OkStatus();
-}
 
 }  // namespace
 
@@ -165,29 +141,6 @@ std::string EvaluationReport::ToHtml() const {
     page += "</table>\n";
   }
   return page + "</body></html>\n";
-}
-
-Result<EvaluationReport> EvaluateOutputFile(const std::string& output_path, const std::string& reference_path,
-                                            const std::string& reference_field) {
-  std::unordered_map<std::string, std::string> references;
-  LORRY_TRY(ForEachJsonLine(reference_path, [&](const json& row) -> Status {
-    const std::string id = OutputRowId(row);
-    if (id.empty()) return MakeError(ErrorCode::kData, "the row has no id", "give each row an \"id\" or \"custom_id\"");
-    LORRY_ASSIGN_OR_RETURN(std::string text, FieldText(row, reference_field));
-    if (!references.emplace(id, std::move(text)).second) return MakeError(ErrorCode::kData, "id " + id + " stands twice");
-    return OkStatus();
-  }));
-  EvaluationReport report({.title = "Evaluation", .expected_rows = static_cast<int64_t>(references.size())});
-  LORRY_TRY(ForEachJsonLine(output_path, [&](const json& row) -> Status {
-    const std::string id = OutputRowId(row);
-    const auto reference = references.find(id);
-    if (reference == references.end()) return MakeError(ErrorCode::kData, "id \"" + id + "\" is not in " + reference_path);
-    LORRY_ASSIGN_OR_RETURN(const std::string text, OutputRowText(row));
-    report.AddScored(id, reference->second, text);
-    return OkStatus();
-  }));
-  if (report.scored_rows() == 0) return MakeError(ErrorCode::kData, output_path + " holds no rows");
-  return report;
 }
 
 }  // namespace lorry

@@ -64,9 +64,4 @@ class EvaluationReport {
   std::vector<Sample> worst_;  // by rising ROUGE-L, then by position
 };
 
-// Scores a finished output file against the rows of another, joined by custom_id or id. kData, with file and line, for a
-// row without an id, an id that the references lack, or a reference without the field.
-Result<EvaluationReport> EvaluateOutputFile(const std::string& output_path, const std::string& reference_path,
-                                            const std::string& reference_field);
-
 }  // namespace lorry

@@ -52,28 +52,5 @@ TEST_CASE("fields by path", "[report]") {
   }
 }
 
-TEST_CASE("an output file is held against references by id", "[report]") {
-  TempDirectory dir;
-  const std::string output = dir.path() + "/output.jsonl";
-  const std::string reference = dir.path() + "/test.jsonl";
-  REQUIRE(WriteFileAtomically(reference, "{\"id\":\"1\",\"s\":\"a b\"}\n{\"custom_id\":\"2\",\"s\":\"c d\"}\n").ok());
-  REQUIRE(WriteFileAtomically(
-              output, R"({"id":"1","output":"a b"})"
-                      "\n\n"
-                      R"({"id":"batch_req_9","custom_id":"2","response":{"body":{"choices":[{"message":{"content":"c x"}}]}}})"
-                      "\n")
-              .ok());
-  const auto report = EvaluateOutputFile(output, reference, "s");
-  REQUIRE(report.ok());
-  CHECK(report->MeanF("rouge1") == 0.75);
-
-  REQUIRE(WriteFileAtomically(output, "{\"id\":\"1\",\"output\":\"a\"}\n{\"id\":\"7\",\"output\":\"a\"}\n").ok());
-  const auto unknown = EvaluateOutputFile(output, reference, "s");
-  REQUIRE(!unknown.ok());
-  CHECK(unknown.error().line == 2);
-  CHECK(!EvaluateOutputFile(output, reference, "t").ok());
-  CHECK(EvaluateOutputFile(dir.path() + "/none", reference, "s").error().code == ErrorCode::kNotFound);
-}
-
 }  // namespace
 }  // namespace lorry
