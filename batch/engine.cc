@@ -108,7 +108,7 @@ bool Engine::Enter(EngineRow& row, const Sink& sink) {
   }
   const int64_t capacity = prompt + std::min(row.sampling.max_tokens, model_.max_positions() - prompt);
   const int64_t bytes = capacity * model_.BytesPerToken();
-  if (!active_.empty() && memory_used_ + bytes > options_.memory_bytes) return false;
+  if (!MakeRoom(bytes) && !active_.empty()) return false;
   if (options_.shared_prefixes > 0) {
     const int64_t known = prefixes_.Find(row.prompt);
     for (const auto& other : active_) {
@@ -123,6 +123,15 @@ bool Engine::Enter(EngineRow& row, const Sink& sink) {
   memory_used_ += bytes;
   if (options_.shared_prefixes > 0) counters_.prompt_tokens_reused += prefixes_.Load(model_, active->row.prompt, *active->memory);
   active_.push_back(std::move(active));
+  return true;
+}
+
+// Whether `bytes` more fit; beginnings that are only kept make way.
+bool Engine::MakeRoom(int64_t bytes) {
+  while (memory_used_ + prefixes_.tokens_kept() * model_.BytesPerToken() + bytes > options_.memory_bytes) {
+    if (prefixes_.tokens_kept() == 0) return false;
+    prefixes_.ForgetOldest();
+  }
   return true;
 }
 
@@ -181,7 +190,8 @@ Status Engine::Step(const Sink& sink) {
 }
 
 void Engine::KeepSharedPrefix(ActiveRow& row) {
-  if (row.keep_prefix > prefixes_.Find(row.row.prompt)) prefixes_.Keep(model_, row.row.prompt, *row.memory, row.keep_prefix);
+  if (row.keep_prefix <= prefixes_.Find(row.row.prompt)) return;
+  if (MakeRoom(row.keep_prefix * model_.BytesPerToken())) prefixes_.Keep(model_, row.row.prompt, *row.memory, row.keep_prefix);
 }
 
 // Takes the row's next token from its logits and decides whether it was the last.

@@ -35,7 +35,7 @@ struct EngineResult {
 struct EngineOptions {
   int64_t max_rows = 64;                    // that write at the same time
   int64_t tokens_per_step = 512;            // a multiple of kPrefillGrid
-  int64_t memory_bytes = int64_t{2} << 30;  // for keys and values; one row is always let in
+  int64_t memory_bytes = int64_t{2} << 30;  // for keys and values, kept beginnings among them; one row is always let in
   size_t shared_prefixes = 8;               // kept; 0: none
   std::vector<TokenId> end_tokens;
 };
@@ -69,6 +69,7 @@ class Engine {
   Status Step(const Sink& sink);
   void Advance(ActiveRow& row, LogitsRow logits);
   void KeepSharedPrefix(ActiveRow& row);
+  bool MakeRoom(int64_t bytes);
 
   DecodeModel& model_;
   EngineOptions options_;
@@ -76,7 +77,7 @@ class Engine {
   PrefixStore prefixes_;
   std::vector<std::unique_ptr<ActiveRow>> active_;  // in order of entry
   std::optional<EngineRow> held_;                   // taken from the feed, waits for memory or for its beginning to be computed
-  int64_t memory_used_ = 0;
+  int64_t memory_used_ = 0;                         // by rows
   EngineCounters counters_;
 };
 

@@ -32,7 +32,12 @@ int64_t PrefixStore::Load(DecodeModel& model, std::span<const TokenId> prompt, S
   });
   model.CopyPrefix(*entry->memory, sequence, tokens);
   entries_.splice(entries_.begin(), entries_, entry);
-  tokens_reused_ += tokens;
+  return tokens;
+}
+
+int64_t PrefixStore::tokens_kept() const {
+  int64_t tokens = 0;
+  for (const Entry& entry : entries_) tokens += static_cast<int64_t>(entry.ids.size());
   return tokens;
 }
 

@@ -29,7 +29,10 @@ class PrefixStore {
   // Keeps the first `tokens` tokens of a computed prompt; the entry used longest ago makes room.
   void Keep(DecodeModel& model, std::span<const TokenId> prompt, const SequenceMemory& sequence, int64_t tokens);
 
-  int64_t tokens_reused() const { return tokens_reused_; }
+  // Of all entries together.
+  int64_t tokens_kept() const;
+  // Forgets the entry used longest ago. REQUIRES: tokens_kept() > 0.
+  void ForgetOldest() { entries_.pop_back(); }
 
  private:
   struct Entry {
@@ -38,7 +41,6 @@ class PrefixStore {
   };
   size_t max_entries_;
   std::list<Entry> entries_;  // used last, first
-  int64_t tokens_reused_ = 0;
 };
 
 }  // namespace lorry
