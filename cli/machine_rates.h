@@ -13,6 +13,8 @@ struct MachineRates {
   double fp32_gflops = 0;  // peak of one core, multiply and add as two
   double bf16_gflops = 0;  // likewise; equal to fp32_gflops where the core's bf16 dot products are no faster (AMX is not counted)
   double copy_gb_per_second = 0;
+  bool fast_bf16() const { return instructions == "avx512bf16"; }
+
   std::string instructions;  // "avx512bf16", "avx512", "avx2", "baseline": what the peak was measured with
 };
 

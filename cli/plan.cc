@@ -70,8 +70,9 @@ nlohmann::json CostJson(const JobSpec& job, Millis wall, const std::string& home
 }
 
 nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const std::string& home) {
-  const WorkEstimate work = EstimateWork(job, checked.facts);
   const std::optional<MachineRates> rates = ReadMachineRates(home);
+  const bool fast_bf16 = !rates || rates->fast_bf16();
+  const WorkEstimate work = EstimateWork(job, checked.facts, fast_bf16);
   nlohmann::json plan = {{"kind", std::string(job.kind())},
                          {"name", job.name},
                          {"project", job.project.str()},
@@ -81,6 +82,10 @@ nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const 
                            {"lanes", job.resources.Lanes()},
                            {"ranks", job.resources.Ranks()}}},
                          {"notes", checked.facts.notes}};
+  const bool asks_bf16 =
+      job.finetune() != nullptr ? job.finetune()->training.precision == TrainPrecision::kBf16 : job.batch() != nullptr;
+  if (asks_bf16 && !fast_bf16 && !job.resources.gpus)
+    plan["notes"].push_back("this CPU has no AVX-512 BF16: it computes in fp32");
   if (work.steps > 0) plan["steps"] = work.steps;
   if (job.finetune() != nullptr) plan["rows"] = checked.facts.rows;
   if (job.batch() != nullptr) plan["rows"] = work.rows, plan["faulty_rows"] = checked.facts.faulty_rows;

@@ -5,7 +5,9 @@
 namespace lorry {
 namespace {
 
-constexpr double kBytesOfAdapterParameter = 16;  // fp32 weight, gradient and two moments
+constexpr double kBytesOfAdapterParameter = 16;          // fp32 weight, gradient and two moments
+constexpr int64_t kBytesOfProcess = int64_t{400} << 20;  // LibTorch, tokenizer, buffers (measured with a tiny model)
+constexpr int64_t kBatchRowsOfLane = 64, kBatchCacheOfLane = int64_t{2} << 30;  // EngineOptions
 
 int64_t DivideUp(int64_t a, int64_t b) { return b <= 0 ? 0 : (a + b - 1) / b; }
 
@@ -29,6 +31,12 @@ int64_t LayerParameters(const ModelConfig& model) {
   return parameters;
 }
 
+// Frozen weights as they lie packed: the linears and the head once for each direction, and the embedding.
+int64_t WeightBytes(const ModelConfig& model, int64_t bytes_of_weight, int64_t directions) {
+  const int64_t words = model.hidden_size * model.vocab_size;
+  return bytes_of_weight * (directions * (LayerParameters(model) + words) + words);
+}
+
 // All rows' tokens, from those that were counted.
 int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
   if (facts.counted_rows == 0) return 0;
@@ -36,7 +44,8 @@ int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
                               static_cast<double>(facts.counted_rows));
 }
 
-void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, const InputFacts& facts, WorkEstimate& work) {
+void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, const InputFacts& facts, bool fast_bf16,
+                      WorkEstimate& work) {
   const TrainingSpec& training = job.training;
   const int64_t tokens = ScaledTokens(facts, facts.tokens);
   int64_t steps_per_epoch = 0, tokens_per_step = training.tokens_per_step.value_or(0);
@@ -57,31 +66,38 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
   const double head = 4.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size) * loss_share;
   work.flops = static_cast<double>(work.tokens) *
                (4.0 * static_cast<double>(LayerParameters(model)) + 6.0 * static_cast<double>(work.adapter_parameters) + head);
-  const double bytes_of_weight = training.precision == TrainPrecision::kBf16 ? 2 : 4;
+  const int64_t bytes_of_weight = training.precision == TrainPrecision::kBf16 && (fast_bf16 || resources.gpus) ? 2 : 4;
   const double lane_tokens = static_cast<double>(tokens_per_step) / static_cast<double>(std::max<int64_t>(1, resources.Lanes()));
   const double activations = lane_tokens * static_cast<double>(model.layers) *
-                             static_cast<double>(10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight / 2;
+                             static_cast<double>((10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight) / 2;
   const double lanes_of_rank = static_cast<double>(resources.Lanes()) / static_cast<double>(resources.Ranks());
   work.memory_bytes =
-      static_cast<int64_t>(static_cast<double>(model.ParameterCount()) * bytes_of_weight +
-                           static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
+      kBytesOfProcess + WeightBytes(model, bytes_of_weight, 2) +
+      static_cast<int64_t>(static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
 }
 
-void EstimateBatch(const BatchSpec& job, const InputFacts& facts, WorkEstimate& work) {
+void EstimateBatch(const BatchSpec& job, const ResourcesSpec& resources, const InputFacts& facts, bool fast_bf16,
+                   WorkEstimate& work) {
   work.rows = facts.rows;
   const int64_t prompt = ScaledTokens(facts, facts.tokens);
   if (!facts.model || prompt == 0) return;
   work.tokens = prompt + (facts.rows - facts.faulty_rows) * job.sampling.max_tokens;
   work.flops = 2.0 * static_cast<double>(facts.model->ParameterCount()) * static_cast<double>(work.tokens);
-  work.memory_bytes = facts.model->ParameterCount() * 2;
+  const ModelConfig& model = *facts.model;
+  const int64_t bytes_of_number = fast_bf16 ? 2 : 4;
+  const int64_t row_tokens = prompt / facts.rows + job.sampling.max_tokens;
+  const int64_t row_bytes = row_tokens * 2 * model.layers * model.kv_heads * model.head_dim * bytes_of_number;
+  const int64_t lanes_of_rank = resources.Lanes() / resources.Ranks();
+  work.memory_bytes = kBytesOfProcess + WeightBytes(model, bytes_of_number, 1) +
+                      lanes_of_rank * std::min(kBatchCacheOfLane, std::min(kBatchRowsOfLane, facts.rows) * row_bytes);
 }
 
 }  // namespace
 
-WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts) {
+WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts, bool fast_bf16) {
   WorkEstimate work;
-  if (const FinetuneSpec* finetune = job.finetune()) EstimateFinetune(*finetune, job.resources, facts, work);
-  if (const BatchSpec* batch = job.batch()) EstimateBatch(*batch, facts, work);
+  if (const FinetuneSpec* finetune = job.finetune()) EstimateFinetune(*finetune, job.resources, facts, fast_bf16, work);
+  if (const BatchSpec* batch = job.batch()) EstimateBatch(*batch, job.resources, facts, fast_bf16, work);
   if (const CommandSpec* command = job.command()) work.elements = command->array;
   return work;
 }

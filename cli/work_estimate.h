@@ -22,6 +22,7 @@ struct WorkEstimate {
   int64_t adapter_parameters = 0;
 };
 
-WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts);
+// `fast_bf16`: the ranks' CPUs compute bf16 at full rate; others compute in fp32 instead.
+WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts, bool fast_bf16);
 
 }  // namespace lorry

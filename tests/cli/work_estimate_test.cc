@@ -39,14 +39,14 @@ TEST_CASE("steps follow from tokens or rows, and max_steps ends them", "[work]")
   facts.tokens = 1010;
   JobSpec job = Finetune();
   FinetuneSpec& finetune = std::get<FinetuneSpec>(job.body);
-  CHECK(EstimateWork(job, facts).steps == 22);  // 2 x ceil(1010 / 100)
+  CHECK(EstimateWork(job, facts, true).steps == 22);  // 2 x ceil(1010 / 100)
   finetune.training.max_steps = 5;
-  CHECK(EstimateWork(job, facts).steps == 5);
+  CHECK(EstimateWork(job, facts, true).steps == 5);
   finetune.training = TrainingSpec{};
   finetune.training.epochs = 1;
   finetune.training.rows_per_micro_batch = 4;
   finetune.training.micro_batches_per_step = 2;
-  CHECK(EstimateWork(job, facts).steps == 7);  // ceil(50 / 8)
+  CHECK(EstimateWork(job, facts, true).steps == 7);  // ceil(50 / 8)
 }
 
 TEST_CASE("rows beyond the counted ones count like them", "[work]") {
@@ -54,7 +54,7 @@ TEST_CASE("rows beyond the counted ones count like them", "[work]") {
   facts.rows = 1000;
   facts.counted_rows = 10;
   facts.tokens = 50;
-  CHECK(EstimateWork(Finetune(), facts).steps == 100);  // 2 x 5000 / 100
+  CHECK(EstimateWork(Finetune(), facts, true).steps == 100);  // 2 x 5000 / 100
 }
 
 TEST_CASE("FLOPs of a training step", "[work]") {
@@ -65,12 +65,32 @@ TEST_CASE("FLOPs of a training step", "[work]") {
   facts.loss_tokens = 25;
   JobSpec job = Finetune();
   std::get<FinetuneSpec>(job.body).training.epochs = 1;
-  const WorkEstimate work = EstimateWork(job, facts);
+  const WorkEstimate work = EstimateWork(job, facts, true);
   // q 4x4, k 2x4, v 2x4, o 4x4, gate 8x4, up 8x4, down 4x8
   const double layers = 16 + 8 + 8 + 16 + 32 + 32 + 32;
   const double adapter = 2 * (8 + 6 + 6 + 8 + 12 + 12 + 12);
   CHECK(work.adapter_parameters == adapter);
   CHECK(work.flops == Approx(100 * (4 * layers + 6 * adapter + 4 * 4 * 10 * 0.25)));
+}
+
+TEST_CASE("memory counts packed weights in the precision that is computed", "[work]") {
+  InputFacts facts;
+  facts.model = TinyModel();
+  facts.model->vocab_size = 1 << 20;
+  facts.rows = facts.counted_rows = 10;
+  facts.tokens = 100;
+  const int64_t words = int64_t{4} << 20, layers = 144;
+  JobSpec job;
+  job.body = BatchSpec{};
+  std::get<BatchSpec>(job.body).sampling.max_tokens = 6;
+  job.resources.cpus = 2;
+  const int64_t cache = 2 * 10 * (10 + 6) * 2 * 1 * 2;  // lanes, rows, tokens, keys and values of one head of 2
+  const int64_t process = int64_t{400} << 20;
+  CHECK(EstimateWork(job, facts, true).memory_bytes == process + 2 * (2 * words + layers + cache));
+  CHECK(EstimateWork(job, facts, false).memory_bytes == process + 4 * (2 * words + layers + cache));
+  const int64_t bf16 = EstimateWork(Finetune(), facts, true).memory_bytes - process;
+  CHECK(bf16 > 2 * (3 * words + 2 * layers));
+  CHECK(bf16 < 2 * (3 * words + 2 * layers) + 10000);
 }
 
 }  // namespace
