@@ -64,6 +64,7 @@ constexpr std::array kFeatures = {
     Feature{"http /v1/models", false},
     Feature{"http /v2", false},
     Feature{"kind batch", true},
+    Feature{"kind batch on GPUs", false},
     Feature{"kind command", true},
     Feature{"kind evaluate", false},
     Feature{"kind finetune", true},

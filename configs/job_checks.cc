@@ -102,6 +102,14 @@ void CheckBatch(const BatchSpec& job, ReadContext& context) {
   if (job.evaluate) CheckMetrics(job.evaluate->metrics, "evaluate.metrics", context);
 }
 
+// What a rank cannot do is refused before it has a lease.
+void CheckBatchDevices(const JobSpec& job, ReadContext& context) {
+  if (!job.resources.gpus || IsBuilt("kind batch on GPUs")) return;
+  context.FailAt(context.Given("resources.gpus") ? "resources.gpus" : "resources", "a batch on GPUs is not in this version",
+                 "use resources: {cpus: 2}");
+  context.errors.back().code = ErrorCode::kUnsupported;
+}
+
 void CheckResources(ResourcesSpec& resources, bool command, ReadContext& context) {
   NotBoth(context, "resources.gpus", "resources.cpus");
   if (!context.Given("resources.gpus") && !context.Given("resources.cpus")) {
@@ -138,6 +146,7 @@ void CheckAndResolve(JobSpec& job, ReadContext& context) {
     if (program.ok()) command->argv[0] = *program;
   }
   CheckResources(job.resources, job.command() != nullptr || job.evaluate() != nullptr, context);
+  if (job.batch() != nullptr) CheckBatchDevices(job, context);
   for (size_t i = 0; i < job.after.size(); ++i) {
     if (job.after[i] == job.name) {
       context.FailAt(fmt::format("after[{}]", i), "a job cannot come after itself", "name another run");

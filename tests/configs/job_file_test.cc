@@ -217,18 +217,23 @@ TEST_CASE("--set changes one value and is named in its errors", "[job]") {
 }
 
 TEST_CASE("the other kinds", "[job]") {
-  const ParsedJob batch = Parse(
+  const std::string batch_text =
       "kind: batch\nname: b\nproject: docs\nmodel: smollm2\ninput: in.jsonl\nprompt: \"Say: {{ text }}\"\noutput: out/\n"
-      "sampling: {max_tokens: 32, stop: [\"\\n\"]}\nrow_retry: {max_attempts: 5}\nexpires_after: 24h\nresources: {gpus: "
-      "H100:8}\n");
+      "sampling: {max_tokens: 32, stop: [\"\\n\"]}\nrow_retry: {max_attempts: 5}\nexpires_after: 24h\n";
+  const ParsedJob batch = Parse(batch_text + "resources: {cpus: 2}\n");
   CHECK(FormatErrors(batch.errors) == "");
   REQUIRE(batch.spec.has_value());
   CHECK(batch.spec->batch()->output == "/home/ann/out");
   CHECK(batch.spec->batch()->row_max_attempts == 5);
   CHECK(batch.spec->batch()->expires_after == Millis(86'400'000));
   CHECK(batch.spec->batch()->sampling.stop == std::vector<std::string>{"\n"});
-  CHECK(batch.spec->resources.gpus->count == 8);
-  CHECK(batch.spec->resources.gpus->kind == "H100");
+  CHECK(ErrorsOf(batch_text + "resources: {gpus: 1}\n") ==
+        "job.yaml:11:19: resources.gpus: a batch on GPUs is not in this version; use resources: {cpus: 2}\n");
+  CHECK(ErrorsOf(batch_text).find("resources: a batch on GPUs is not in this version") != std::string::npos);
+  const ParsedJob gpus = Parse("kind: command\nname: c\nproject: docs\nargv: [\"./run.sh\"]\nresources: {gpus: H100:8}\n");
+  REQUIRE(gpus.spec.has_value());
+  CHECK(gpus.spec->resources.gpus->count == 8);
+  CHECK(gpus.spec->resources.gpus->kind == "H100");
   const ParsedJob command = Parse("kind: command\nname: c\nproject: docs\nargv: [\"./run.sh\", \"-v\"]\narray: 3\n");
   CHECK(FormatErrors(command.errors) == "");
   CHECK(command.spec->command()->argv == std::vector<std::string>{"/home/ann/run.sh", "-v"});
