@@ -192,8 +192,9 @@ json TargetsAsWritten(const Adapter& adapter) {
   return json(names);
 }
 
-// The keys that all versions of PEFT since 0.6 read; each run writes the same bytes.
-json ConfigAsWritten(const Adapter& adapter) {
+// The keys that all versions of PEFT since 0.6 read, sorted as PEFT sorts them; each run writes the same bytes. Patterns keep
+// their order, which decides where they overlap.
+nlohmann::ordered_json ConfigAsWritten(const Adapter& adapter) {
   const AdapterConfig& config = adapter.config();
   json out = {{"auto_mapping", nullptr},    {"bias", "none"},
               {"fan_in_fan_out", false},    {"inference_mode", true},
@@ -212,10 +213,12 @@ json ConfigAsWritten(const Adapter& adapter) {
   out["use_rslora"] = config.rslora;
   out["target_modules"] = TargetsAsWritten(adapter);
   out["rank_pattern"] = json::object();
-  for (const auto& [name, rank] : config.rank_pattern) out["rank_pattern"][name] = rank;
   out["alpha_pattern"] = json::object();
-  for (const auto& [name, alpha] : config.alpha_pattern) out["alpha_pattern"][name] = NumberAsWritten(alpha);
-  return out;
+  nlohmann::ordered_json written(nlohmann::ordered_json::object());
+  for (const auto& [key, value] : out.items()) written[key] = value;
+  for (const auto& [name, rank] : config.rank_pattern) written["rank_pattern"][name] = rank;
+  for (const auto& [name, alpha] : config.alpha_pattern) written["alpha_pattern"][name] = NumberAsWritten(alpha);
+  return written;
 }
 
 }  // namespace

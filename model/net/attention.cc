@@ -125,13 +125,6 @@ at::Tensor CausalAttentionPlain(const at::Tensor& q_THD, const std::vector<Atten
   return ForwardPlain(q_THD, segments, window, nullptr);
 }
 
-at::Tensor DecodeAttention(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, int64_t window) {
-  if (segments.empty() || !HasKernel(q_THD)) return ForwardPlain(q_THD, segments, window, nullptr);
-  at::Tensor out = at::zeros_like(q_THD, at::MemoryFormat::Contiguous);
-  AttentionDecode(ShapeOf(q_THD, segments[0].k_LHD.size(1), window), Spans(q_THD, segments, out, nullptr));
-  return out;
-}
-
 void CausalAttentionBackward(const AttentionGradientInputs& in, AttentionGradients& gradients) {
   const auto documents = in.document_starts.size() - 1;
   if (!HasKernel(in.q_THD)) return CausalAttentionBackwardPlain(in, gradients);

@@ -1,5 +1,6 @@
 // Causal attention over segments of different length, blocked, with grouped query heads (H query heads share KH key
-// heads; query head h reads key head h / (H / KH)) and softmax in fp32. No T x T matrix is ever whole in memory.
+// heads; query head h reads key head h / (H / KH)) and softmax in fp32. On the CPU no T x T matrix is ever whole in memory;
+// elsewhere ATen's own operations do the same, and hold one document's scores of all heads at a time.
 //
 // A segment's result depends on that segment alone. Scores are scaled by 1 / sqrt(D).
 //
@@ -30,9 +31,6 @@ std::vector<AttentionSegment> DocumentSegments(const std::vector<int32_t>& docum
 at::Tensor CausalAttention(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, int64_t window = 0,
                            at::Tensor* log_sum_exp = nullptr);
 at::Tensor CausalAttentionPlain(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, int64_t window = 0);
-
-// One query per segment (decode): reads each key and value once, no blocking. Same arithmetic to rounding.
-at::Tensor DecodeAttention(const at::Tensor& q_THD, const std::vector<AttentionSegment>& segments, int64_t window = 0);
 
 // Segments are the documents of one packed batch: k and v of each are rows [start, next start).
 struct AttentionGradientInputs {

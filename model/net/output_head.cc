@@ -10,8 +10,8 @@ namespace {
 constexpr int64_t kSliceWords = 4096;
 constexpr int64_t kRowsAtOnce = 128;
 
-OutputHead::Targets PlainTargets(const at::Tensor& hidden_TM, const at::Tensor& weight_VM, const at::Tensor& targets_T,
-                                 bool gradient) {
+OutputHead::Targets PlainRows(const at::Tensor& hidden_TM, const at::Tensor& weight_VM, const at::Tensor& targets_T,
+                              bool gradient) {
   const at::Tensor log_probs = at::log_softmax(at::linear(hidden_TM, weight_VM).to(at::kFloat), -1);
   const at::Tensor index = targets_T.to(hidden_TM.device(), at::kLong).unsqueeze(1);
   OutputHead::Targets result{log_probs.gather(1, index).squeeze(1).cpu(), {}};
@@ -21,6 +21,21 @@ OutputHead::Targets PlainTargets(const at::Tensor& hidden_TM, const at::Tensor& 
     result.d_hidden_TM = at::matmul(d_logits.to(hidden_TM.scalar_type()), weight_VM);
   }
   return result;
+}
+
+// Elsewhere than on the CPU: more rows at once, since there a small product does not fill the device.
+OutputHead::Targets PlainTargets(const at::Tensor& hidden_TM, const at::Tensor& weight_VM, const at::Tensor& targets_T,
+                                 bool gradient) {
+  constexpr int64_t kPlainRowsAtOnce = 1024;
+  std::vector<at::Tensor> log_probs, d_hidden;
+  for (int64_t first = 0; first < hidden_TM.size(0); first += kPlainRowsAtOnce) {
+    const int64_t here = std::min(kPlainRowsAtOnce, hidden_TM.size(0) - first);
+    OutputHead::Targets part = PlainRows(hidden_TM.narrow(0, first, here), weight_VM, targets_T.narrow(0, first, here), gradient);
+    log_probs.push_back(std::move(part.log_probs_T));
+    if (gradient) d_hidden.push_back(std::move(part.d_hidden_TM));
+  }
+  if (log_probs.empty()) return PlainRows(hidden_TM, weight_VM, targets_T, gradient);
+  return {at::cat(log_probs), gradient ? at::cat(d_hidden) : at::Tensor()};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // The output head: from hidden states to logits over the vocabulary, and to the log-probability of given targets with its
-// gradient by the hidden state, found in the same pass. Only rows that have a target come here, 128 at a time, so that
-// logits of a micro-batch are never whole in memory.
+// gradient by the hidden state, found in the same pass. Only rows that have a target come here, 128 (on a GPU 1,024) at a time,
+// so that logits of a micro-batch are never whole in memory.
 //
 // The head is frozen. Threads: const members from any number of threads.
 #pragma once
