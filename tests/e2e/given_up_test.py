@@ -19,7 +19,7 @@ model: t/tiny
 input: rows.jsonl
 prompt: "Tell: {{ text }}"
 output: out/
-sampling: {max_tokens: 200, temperature: 0}
+sampling: {max_tokens: 2000, temperature: 0}
 resources: {cpus: 2}
 row_retry: {max_attempts: %d}
 """
@@ -43,7 +43,7 @@ def crash_engine(home, run, attempt, rows):
 
 def main():
     with Home() as home:
-        home.tiny_model("--layers", "4", "--hidden", "192")
+        home.tiny_model("--layers", "4", "--hidden", "192", "--context", "4096")  # a row takes long enough to be hit
         home.write("rows.jsonl", "".join(json.dumps({"id": f"r{i}", "text": f"thing {i}"}) + "\n" for i in range(ROWS)))
         run = home.submit(home.write("poison.yaml", JOB % TRIES))
         crash_engine(home, run, 1, list(range(ROWS)))

@@ -20,10 +20,12 @@ engine or worker, never from the scheduler's.
 """
 import argparse
 import json
+import math
 import pathlib
 import random
 import subprocess
 import sys
+import time
 
 from exact_cost import check_run
 from home import ROOT, Home
@@ -31,6 +33,10 @@ from storm import RANKS, Storm
 
 ENGINE_ROWS = 64  # that one lane computes at once; it asks for as many again ahead
 LANES = 2
+# An engine computes what it was leased while the scheduler is dead, and training never waits for it: what there is to do must outlast
+# the scheduler's returns, each of up to 2 s.
+OUTLAST_SECONDS_A_KILL = 4
+MAX_STRETCH = 32
 
 BATCH = """kind: batch
 name: rows
@@ -75,7 +81,7 @@ def write_inputs(home, args):
     pairs = tiny_pairs(count) if args.model is None else debian_pairs(home, "test" if args.kind == "batch" else "train", count)
     with open(home.path / "rows.jsonl", "w") as rows, open(home.path / "train.jsonl", "w") as train:
         for i, (text, synopsis) in enumerate(pairs):
-            body = {"model": "t/model", "messages": [{"role": "user", "content": text}], "max_tokens": 4 + i * 7 % 45}
+            body = {"model": "t/model", "messages": [{"role": "user", "content": text}], "max_tokens": args.stretch * (4 + i * 7 % 45)}
             rows.write(json.dumps({"custom_id": f"r{i}", "method": "POST", "url": "/v1/chat/completions", "body": body}) + "\n")
             train.write(json.dumps({"prompt": text, "completion": " " + synopsis}) + "\n")
 
@@ -83,7 +89,8 @@ def write_inputs(home, args):
 def import_model(home, args):
     if args.model is None:
         args.model = home.path / "tiny"
-        subprocess.run([sys.executable, ROOT / "tests/support/tiny_model.py", args.model, "--layers", "4", "--hidden", "192"], check=True)
+        subprocess.run([sys.executable, ROOT / "tests/support/tiny_model.py", args.model, "--layers", "4", "--hidden", "192",
+                        "--context", "2048"], check=True)
     home.lorry("model", "import", args.model.resolve(), "--name", "t/model")
 
 
@@ -111,17 +118,44 @@ def result_bytes(home, kind, run, name):
     return {n: next(pulled.rglob(n)).read_bytes() for n in ("adapter_model.safetensors", "adapter_config.json")}
 
 
+def calm_run(home, args, size, lengthen):
+    """The undisturbed run, made so long that it outlasts the scheduler's returns; gives it with its name, and its seconds."""
+    for number in range(4):
+        name = f"calm-{number}"
+        begun = time.monotonic()
+        run = submit(home, args, name)
+        must_succeed(home, run)
+        seconds = time.monotonic() - begun
+        print(f"{args.kind}: {size()} undisturbed in {seconds:.1f} s", flush=True)
+        if args.real or seconds >= args.outlast or not lengthen(args, math.ceil(args.outlast * 1.2 / seconds)):
+            break
+        write_inputs(home, args)
+    return (run, name), seconds
+
+
+def lengthen_training(args, times):
+    args.steps *= times
+    return True
+
+
+def lengthen_rows(args, times):
+    before, args.stretch = args.stretch, min(MAX_STRETCH, args.stretch * times)
+    return args.stretch > before
+
+
 def finetune(home, args, draw):
     """Gives the three runs with their names."""
-    runs = [(submit(home, args, "calm", 1), "calm"), (submit(home, args, "ranks", 2), "ranks")]
-    for run, _ in runs:
-        must_succeed(home, run)
+    calm, seconds = calm_run(home, args, lambda: f"{args.steps} steps", lengthen_training)
+    step_seconds = seconds / args.steps
+    ranks = submit(home, args, "ranks", 2)
+    must_succeed(home, ranks)
+    runs = [calm, (ranks, "ranks")]
     run = submit(home, args, "stormy", 2)
     storm = Storm(home, run, "finetune", draw)
     storm.strike_inside_a_checkpoint()
-    storm.rage(storm.plan(args.kills, args.steps - 8))
-    storm.strike_after_the_output("lorry-worker", args.steps)
-    storm.strike_after_the_output("lorryd", args.steps)
+    storm.rage(storm.plan(args.kills, args.steps * 19 // 20))
+    storm.strike_after_the_output("lorry-worker", args.steps, step_seconds)
+    storm.strike_after_the_output("lorryd", args.steps, step_seconds)
     ended = must_succeed(home, run)
     lost = storm.kills["lorry-train"] + storm.kills["lorry-worker"]
     assert storm.kills["lorryd"] > args.kills and lost > 2 * args.kills + 1, storm.kills
@@ -148,17 +182,16 @@ def check_rows(storm, rows, attempts):
 
 def batch(home, args, draw):
     """Gives the two runs with their names."""
-    calm = submit(home, args, "calm")
-    must_succeed(home, calm)
+    calm, _ = calm_run(home, args, lambda: f"rows of up to {48 * args.stretch} tokens", lengthen_rows)
     run = submit(home, args, "stormy")
     storm = Storm(home, run, "batch", draw)
-    storm.rage(storm.plan(args.kills, args.rows * 7 // 10))
+    storm.rage(storm.plan(args.kills, args.rows * 6 // 10))
     ended = must_succeed(home, run)
     assert all(count == args.kills for count in storm.kills.values()), storm.kills
     assert ended["attempts"] == 1 + storm.kills["lorry-worker"] + storm.kills[RANKS["batch"]], (ended, storm.kills)
     check_rows(storm, args.rows, ended["attempts"])
     print(f"batch: {storm.kills}, {ended['attempts']} attempts", flush=True)
-    return [(calm, "calm"), (run, "stormy")]
+    return [calm, (run, "stormy")]
 
 
 def check_every_row_once(results, rows):
@@ -177,7 +210,9 @@ def main():
     parser.add_argument("--model", type=pathlib.Path)
     args = parser.parse_args()
     args.kills = args.kills or (3 if args.kind == "batch" else 5)
+    args.outlast = OUTLAST_SECONDS_A_KILL * args.kills
     args.real = args.model is not None
+    args.stretch = 1  # how many times longer the batch's rows are than at first
     print(f"seed {args.seed}", flush=True)
     draw = random.Random(args.seed)
     with Home() as home:

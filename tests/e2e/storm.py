@@ -4,6 +4,7 @@ A moment is a number of steps or rows that must be done before the kill. Moments
 and its ranks are at work, so every kill of a plan happens; a run that ends before its kills have all come fails the test.
 """
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import time
 
 from home import wait_for
 
+NOTICE_SECONDS = 0.5  # within which a step that was reached is surely seen here
 RANKS = {"finetune": "lorry-train", "batch": "lorry-batch"}
 
 
@@ -112,7 +114,8 @@ class Storm:
         """Carries the plan out. Each kill comes at a random instant after its moment, and only once something more was done."""
         seen = self.progress()
         for moment, victim in plan:
-            wait_for(f"step or row {moment}", lambda: self.progress() >= max(moment, seen + 1) and self.at_work(victim), 300)
+            due = max(moment, seen + 1)
+            wait_for(f"step or row {due}", lambda: self.progress() >= due and self.at_work(victim), 300)
             time.sleep(self.draw.uniform(0.0, 0.05))  # the random instant; nothing waits for it
             seen = self.progress()
             pids = self.home.processes(victim)
@@ -134,12 +137,14 @@ class Storm:
                 return
             print("  ... which was whole by then; again", flush=True)
 
-    def strike_after_the_output(self, victim, last):
+    def strike_after_the_output(self, victim, last, step_seconds):
         """Kills `victim` between the adapter's last byte and its report: it is held from shortly before the last step on, so that it
         cannot say or hear what comes then."""
+        near = last - max(3, math.ceil(NOTICE_SECONDS / step_seconds))
+
         def near_its_end():
             fresh = self.files.attempt() > self.last_output and not self.files.has_adapter(self.files.attempt())
-            return fresh and self.files.steps() >= last - 3 and self.at_work(victim)
+            return fresh and self.files.steps() >= near and self.at_work(victim)
 
         wait_for("an attempt near its end", near_its_end, 300)
         pids = self.home.processes(victim)
