@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
+
 namespace lorry {
 namespace {
 
@@ -37,9 +39,13 @@ Result<int> RunWorkerDrain(Session& session, const std::string& worker, bool dra
 }
 
 Result<int> RunTokenCreate(Session& session, const TokenOptions& options) {
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer,
-                         session.Ask("token.create", {{"role", options.role}, {"note", options.note}}, /*changes=*/true));
-  session.terminal().Print(TextOf(answer, "token") + "\n");
+  const std::string token = "lorry_" + RandomKey() + RandomKey();
+  LORRY_ASSIGN_OR_RETURN(
+      nlohmann::json answer,
+      session.Ask("token.create", {{"role", options.role}, {"note", options.note}, {"sha256", Sha256Of(token).hex()}},
+                  /*changes=*/true));
+  answer["token"] = token;
+  session.terminal().Print(token + "\n");
   session.terminal().Note(fmt::format("{} for {}; it is shown only now", TextOf(answer, "id"), options.role));
   session.terminal().PrintJson(answer);
   return 0;

@@ -12,6 +12,7 @@ namespace lorry {
 namespace {
 
 constexpr uint32_t kLongestPollMillis = 60000;
+constexpr Millis kAnswersKept{7 * 24 * 3600 * 1000};  // longer than any client repeats a question
 
 template <class Body>
 std::string Encoded(uint64_t request, const Result<Body>& result) {
@@ -181,7 +182,7 @@ void Reactor::OnQuery(const Asker& asker, const wire::Query& query) {
   });
 }
 
-// A repeat of a key gets the stored answer; what a failed query wrote is taken back.
+// A repeat of a key gets the stored answer, for as long as answers are kept; what a failed query wrote is taken back.
 Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::Query& query) {
   Database* db = OpenTransaction();
   if (db == nullptr) return *failed_;
@@ -194,7 +195,10 @@ Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::
   }
   LORRY_ASSIGN_OR_RETURN(std::string json,
                          transaction_->Try([&] { return Asked(query.name, [&] { return handler(*db, query.json, Now()); }); }));
-  if (!query.key.empty()) LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now(), json));
+  if (!query.key.empty()) {
+    LORRY_TRY(db->Run("DELETE FROM answered WHERE at_ms < ?", Now() - kAnswersKept));
+    LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now(), json));
+  }
   return json;
 }
 

@@ -1,7 +1,5 @@
 #include "web/access.h"
 
-#include <openssl/rand.h>
-
 #include <array>
 
 #include "base/hash.h"
@@ -18,27 +16,24 @@ constexpr std::array<std::pair<Role, const char*>, 5> kRoles = {{{Role::kAdmin, 
                                                                  {Role::kServing, "serving"},
                                                                  {Role::kViewer, "viewer"}}};
 
+constexpr size_t kIdDigits = 12;  // of the token's SHA-256: tells nothing of the token, and no two tokens share them
+
 constexpr const char* kSchema = R"sql(
 CREATE TABLE web_token(
   id TEXT PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, role TEXT NOT NULL, note TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT;
 )sql";
 
-std::string RandomHex(size_t bytes) {
-  std::string raw(bytes, '\0');
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(raw.data()), static_cast<int>(bytes)) != 1) {
-    std::abort();  // no randomness, no tokens
-  }
-  return ToHex(raw);
-}
-
 Result<std::string> CreateToken(Database& db, const std::string& text, Instant now) {
   LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
   LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(wish.value("role", "")));
-  const std::string id = "t-" + RandomHex(4);
-  const std::string token = "lorry_" + RandomHex(20);
-  LORRY_TRY(db.Run("INSERT INTO web_token(id, sha256, role, note, created_ms) VALUES(?, ?, ?, ?, ?)", id, Sha256Of(token),
+  const Result<Digest> digest = Digest::FromHex(wish.value("sha256", ""));
+  if (!digest.ok()) return MakeError(ErrorCode::kUsage, "token.create: sha256: " + digest.error().message);
+  LORRY_ASSIGN_OR_RETURN(const auto taken, db.AskInteger("SELECT 1 FROM web_token WHERE sha256 = ?", *digest));
+  if (taken) return MakeError(ErrorCode::kConflict, "this token exists already, or was revoked", "make another text");
+  const std::string id = "t-" + digest->hex().substr(0, kIdDigits);
+  LORRY_TRY(db.Run("INSERT INTO web_token(id, sha256, role, note, created_ms) VALUES(?, ?, ?, ?, ?)", id, *digest,
                    std::string(RoleName(role)), wish.value("note", ""), now));
-  return json{{"id", id}, {"role", RoleName(role)}, {"token", token}}.dump();
+  return json{{"id", id}, {"role", RoleName(role)}}.dump();
 }
 
 Result<std::string> ListTokens(Database& db, const std::string&) {

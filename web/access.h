@@ -2,8 +2,9 @@
 //
 // While no token exists, loopback needs none and any that is sent is ignored. From the first one on, one that is sent must be
 // valid (401), and names that are private answer strangers as if they did not exist. Beyond loopback the server starts only with
-// TLS and at least one token, and every request needs one. Tokens are kept as their SHA-256: the text is shown once, when it is
-// made. The tables lie in the scheduler's state file; functions work on the Database they are given.
+// TLS and at least one token, and every request needs one. Whoever makes a token makes its text and sends its SHA-256 alone, so
+// that the text is shown once and stands nowhere. The tables lie in the scheduler's state file; functions work on the Database
+// they are given.
 #pragma once
 
 #include <optional>

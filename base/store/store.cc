@@ -1,10 +1,12 @@
 #include "base/store/store.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include "base/files.h"
 #include "base/store/page_check.h"
@@ -13,6 +15,15 @@ namespace lorry {
 namespace {
 
 constexpr int64_t kQuickCheckUpTo = int64_t{512} << 20;
+constexpr mode_t kPrivate = 0600;
+
+// The state is its owner's alone. SQLite gives a log that it makes later the mode of the file itself.
+Status KeepPrivate(const std::string& path) {
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    if (chmod((path + suffix).c_str(), kPrivate) != 0 && errno != ENOENT) return ErrnoError("cannot make private", path + suffix);
+  }
+  return OkStatus();
+}
 
 // What can be seen before SQLite is asked: it would take an empty file for a new one.
 Status CheckFile(const std::string& path) {
@@ -73,6 +84,7 @@ Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const std::v
   std::unique_ptr<Store> store(new Store(path));
   LORRY_ASSIGN_OR_RETURN(store->writer_,
                          Connect(path, SQLITE_OPEN_READWRITE | (mode == StoreMode::kCreate ? SQLITE_OPEN_CREATE : 0)));
+  LORRY_TRY(KeepPrivate(path));
   if (mode == StoreMode::kMustExist) LORRY_TRY(store->Check());
   LORRY_TRY(store->writer_->RunScript(
       "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint=4000; "
@@ -151,12 +163,6 @@ Result<Reader> Store::Read() {
   }
   LORRY_TRY(db->RunScript("BEGIN"));
   return Reader(this, std::move(db));
-}
-
-Status Store::CopyTo(const std::string& path) {
-  if (FileExists(path)) return MakeError(ErrorCode::kConflict, fmt::format("{} is there already", path));
-  LORRY_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Connect(path_, SQLITE_OPEN_READWRITE));
-  return db->Run("VACUUM INTO ?", path);
 }
 
 }  // namespace lorry

@@ -2,7 +2,7 @@
 //
 // Each folder brings its tables as migrations of its own component; all of them run before the first use. What is committed is on
 // the disk when Commit() returns. A file that is missing where one must be, empty, shortened or damaged is refused by name and
-// left as it is: nothing here ever begins it anew. docs/formats/state.md lists the tables.
+// left as it is: nothing here ever begins it anew. The file and its log have mode 0600. docs/formats/state.md lists the tables.
 #pragma once
 
 #include <condition_variable>
@@ -88,8 +88,6 @@ class Store {
   Result<Transaction> Begin();
   // Any thread.
   Result<Reader> Read();
-  // A whole copy at one moment, for backups. Any thread.
-  Status CopyTo(const std::string& path);
   const std::string& path() const { return path_; }
 
  private:

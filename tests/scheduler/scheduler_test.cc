@@ -59,6 +59,27 @@ TEST_CASE("the same submission is the same run; another job under its id is refu
   CHECK(FileExists(home.path() + "/runs/" + first->run.str() + "/job.lock.yaml"));
 }
 
+TEST_CASE("a repeated question gets the answer that it got, for a week") {
+  struct SetClock : Clock {
+    Instant Now() const override { return Instant(now_ms.load()); }
+    int64_t MonotonicMillis() const override { return SystemClock().MonotonicMillis(); }
+    std::atomic<int64_t> now_ms{1'800'000'000'000};
+  } clock;
+  TempDirectory home;
+  SchedulerOptions options = OptionsFor(home.path());
+  options.clock = &clock;
+  int asked = 0;
+  options.queries.write["count"] = [&](Database&, const std::string&, Instant) { return std::to_string(++asked); };
+  auto scheduler = std::move(*Scheduler::Start(std::move(options)));
+  SchedulerClient client = ClientOf(*scheduler);
+  CHECK(*client.Query("count", "{}", "k-1") == "1");
+  clock.now_ms += 6 * 24 * 3600 * 1000;
+  CHECK(*client.Query("count", "{}", "k-1") == "1");
+  clock.now_ms += 2 * 24 * 3600 * 1000;
+  CHECK(*client.Query("count", "{}", "k-2") == "2");
+  CHECK(*client.Query("count", "{}", "k-1") == "3");
+}
+
 TEST_CASE("plan says what the job would wait for, and an unknown GPU is refused or waited for as the home's policy has it") {
   const auto job = [](const char* resources) {
     return fmt::format(R"({{"kind":"command","name":"x","project":"docs","argv":[":"],"array":3,"resources":{}}})", resources);

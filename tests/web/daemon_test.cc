@@ -60,6 +60,14 @@ class Lorryd {
     return json::parse(answer->json);
   }
 
+  // {id, token}: as the command line makes one.
+  json MakeToken(const std::string& role) {
+    const std::string token = "lorry_" + role;
+    json made = Query("token.create", {{"role", role}, {"note", ""}, {"sha256", Sha256Of(token).hex()}}, "make " + role);
+    made["token"] = token;
+    return made;
+  }
+
   TempDirectory home_;
   std::unique_ptr<Daemon> daemon_;
   std::unique_ptr<Site> site_;
@@ -109,9 +117,9 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
   Lorryd lorryd;
   CHECK(lorryd.Get("/v1/runs", "ignored").status == 200);
   CHECK(lorryd.Get("/v1/runs", "", false).status == 401);
-  const json admin = lorryd.Query("token.create", {{"role", "admin"}, {"note", "n"}}, "k1");
-  const json serving = lorryd.Query("token.create", {{"role", "serving"}, {"note", ""}}, "k2");
-  const json finance = lorryd.Query("token.create", {{"role", "finance"}, {"note", ""}}, "k3");
+  const json admin = lorryd.MakeToken("admin");
+  const json serving = lorryd.MakeToken("serving");
+  const json finance = lorryd.MakeToken("finance");
   CHECK(lorryd.Query("token.list", json::object(), "")["tokens"].size() == 3);
   // path | token | status
   const std::tuple<std::string, std::string, int> cases[] = {
@@ -139,6 +147,7 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
 TEST_CASE("a question of another shape is refused") {
   Lorryd lorryd;
   for (const auto& [name, question] : std::vector<std::pair<std::string, std::string>>{{"token.create", R"({"role":7})"},
+                                                                                       {"token.create", R"({"role":"admin"})"},
                                                                                        {"token.create", "[]"},
                                                                                        {"token.revoke", R"({"id":[]})"},
                                                                                        {"cost.report", "7"},
