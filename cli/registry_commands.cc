@@ -117,7 +117,8 @@ Result<int> AskAndShow(Session& session, const std::string& query, const nlohman
 Result<int> RunImport(Session& session, const ImportOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(options.name));
   nlohmann::json question = {
-      {"kind", KindWord(options.kind)}, {"name", name}, {"private", options.is_private}, {"base", nullptr}, {"alias", nullptr}};
+      {"kind", KindWord(options.kind)}, {"name", name}, {"private", nullptr}, {"base", nullptr}, {"alias", nullptr}};
+  if (options.is_private) question["private"] = true;  // else as the name is
   if (!options.base.empty()) {
     LORRY_ASSIGN_OR_RETURN(question["base"], FullReference(options.base));
   }
@@ -187,6 +188,16 @@ Result<int> RunAlias(Session& session, const AliasOptions& options) {
                              {"if_current", nullptr}};
   if (!options.if_current.empty()) question["if_current"] = options.if_current;
   return AskAndShow(session, "registry.alias", question, /*changes=*/true);
+}
+
+Result<int> RunVisibility(Session& session, ItemKind kind, const std::string& name, bool is_private) {
+  LORRY_ASSIGN_OR_RETURN(const std::string full, NormalRepository(name));
+  LORRY_ASSIGN_OR_RETURN(
+      const nlohmann::json answer,
+      session.Ask("registry.visibility", {{"kind", KindWord(kind)}, {"name", full}, {"private", is_private}}, /*changes=*/true));
+  session.terminal().Print(fmt::format("{} is {}, with all its versions\n", full, is_private ? "private" : "public"));
+  session.terminal().PrintJson(answer);
+  return 0;
 }
 
 Result<int> RunVerify(Session& session, const std::string& reference) {

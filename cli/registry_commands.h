@@ -16,7 +16,7 @@ struct ImportOptions {
   std::string name;               // ORG/NAME
   std::string base;               // adapters: NAME@vN
   std::string dtype = "float32";  // of a converted .gguf
-  bool is_private = false;
+  bool is_private = false;        // false: as the name is, or as an adapter's base where the name is new
 };
 // Checks the files, pushes them by digest and makes a version of them. The same files again give the version they are already.
 Result<int> RunImport(Session& session, const ImportOptions& options);
@@ -34,6 +34,9 @@ struct AliasOptions {
   std::string at;  // what the alias was at this UTC time
 };
 Result<int> RunAlias(Session& session, const AliasOptions& options);
+
+// Of a name and all its versions: may strangers see it?
+Result<int> RunVisibility(Session& session, ItemKind kind, const std::string& name, bool is_private);
 
 // verify, lineage, rm: one reference in, one document out. Verify answers 1 where a file is not whole.
 Result<int> RunVerify(Session& session, const std::string& reference);

@@ -40,6 +40,15 @@ void AddAlias(CommandSet& set, CLI::App& parent, const std::string& word) {
   alias.add_option("--at", options->at, "what it named at this UTC time");
 }
 
+void AddVisibility(CommandSet& set, CLI::App& parent, ItemKind kind, const std::string& word) {
+  auto name = std::make_shared<std::string>(), visibility = std::make_shared<std::string>();
+  CLI::App& command = AddCommand(set, parent, "visibility", "lets strangers see a name and all its versions, or not",
+                                 "lorry " + word + " visibility acme/synopsis private",
+                                 [=](Session& session) { return RunVisibility(session, kind, *name, *visibility == "private"); });
+  command.add_option("name", *name, "NAME")->required();
+  command.add_option("visibility", *visibility, "public | private")->required()->check(CLI::IsMember({"public", "private"}));
+}
+
 void AddReferenceCommand(CommandSet& set, CLI::App& parent, const std::string& word, const std::string& name,
                          const std::string& about, Result<int> (*run)(Session&, const std::string&)) {
   Reference reference = std::make_shared<std::string>();
@@ -74,10 +83,12 @@ void AddKind(CommandSet& set, ItemKind kind, const std::string& word) {
                               [pushed](Session& session) { return RunImport(session, *pushed); });
   push.add_option("name", pushed->name, "ORG/NAME")->required();
   push.add_option("--from", pushed->path, "the directory")->required();
+  push.add_flag("--private", pushed->is_private, "strangers do not see it");
   if (kind == ItemKind::kAdapter) {
     push.add_option("--base", pushed->base, "the model that it was trained on, NAME@vN")->required();
   }
   AddAlias(set, parent, word);
+  AddVisibility(set, parent, kind, word);
   AddReferenceCommand(set, parent, word, "verify", "reads every byte of a version and compares digests", RunVerify);
   AddReferenceCommand(set, parent, word, "lineage", "what a version was made from, and what that cost", RunLineage);
   AddReferenceCommand(set, parent, word, "rm", "takes a version away that nothing needs", RunRemove);

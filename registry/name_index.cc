@@ -87,10 +87,23 @@ Error NoSuchVersion(Database& db, const std::string& name, std::string_view revi
   return error;
 }
 
-Status AddName(Database& db, const Manifest& manifest, bool is_private, Instant now) {
+std::string_view PrivacyWord(bool is_private) { return is_private ? "private" : "public"; }
+
+Status AddName(Database& db, const Manifest& manifest, std::optional<bool> is_private, Instant now) {
   LORRY_TRY(CheckNameFor(db, manifest.name, manifest.kind));
-  return db.Run("INSERT OR IGNORE INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)",
-                manifest.name, Lower(manifest.name), NameOf(manifest.kind), is_private ? 1 : 0, now);
+  const Result<NameEntry> there = FindName(db, manifest.name);
+  if (there.ok()) {
+    if (!is_private || *is_private == there->is_private) return OkStatus();
+    return MakeError(ErrorCode::kConflict, fmt::format("registry: {} is {}", manifest.name, PrivacyWord(there->is_private)),
+                     fmt::format("change the name and all its versions first: lorry {} visibility {} {}", NameOf(manifest.kind),
+                                 manifest.name, PrivacyWord(*is_private)));
+  }
+  if (!is_private && manifest.base) {
+    LORRY_ASSIGN_OR_RETURN(const NameEntry base, FindName(db, manifest.base->name));
+    is_private = base.is_private;
+  }
+  return db.Run("INSERT INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)", manifest.name,
+                Lower(manifest.name), NameOf(manifest.kind), is_private.value_or(false) ? 1 : 0, now);
 }
 
 }  // namespace
@@ -110,7 +123,7 @@ Status CheckNameFor(Database& db, const std::string& name, ItemKind kind) {
   return OkStatus();
 }
 
-Result<AddedVersion> AddVersion(Database& db, Manifest manifest, bool is_private, Instant now) {
+Result<AddedVersion> AddVersion(Database& db, Manifest manifest, std::optional<bool> is_private, Instant now) {
   LORRY_TRY(AddName(db, manifest, is_private, now));
   const Digest content = ContentDigest(manifest);
   LORRY_ASSIGN_OR_RETURN(
@@ -129,6 +142,12 @@ Result<AddedVersion> AddVersion(Database& db, Manifest manifest, bool is_private
              "created_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
              manifest.name, manifest.version, digest, CommitOf(digest), content, json, base, now));
   return AddedVersion{{std::move(manifest), digest}, false};
+}
+
+Result<bool> SetPrivate(Database& db, const std::string& name, bool is_private) {
+  LORRY_ASSIGN_OR_RETURN(const NameEntry known, FindName(db, name));
+  LORRY_TRY(db.Run("UPDATE registry_name SET private = ? WHERE name = ?", is_private ? 1 : 0, known.name));
+  return known.is_private;
 }
 
 Result<VersionEntry> FindVersion(Database& db, const std::string& name, std::string_view revision) {

@@ -21,8 +21,8 @@ namespace lorry {
 // What shall become a version.
 struct Publication {
   ItemKind kind = ItemKind::kModel;
-  std::string name;  // "org/name", or a bare name
-  bool is_private = false;
+  std::string name;                // "org/name", or a bare name
+  std::optional<bool> is_private;  // nullopt: as the name is, or as the base of a new one is
   std::vector<BlobEntry> files;
   std::string base;                  // of an adapter: a reference
   std::vector<std::string> parents;  // references that it was started from

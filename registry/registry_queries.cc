@@ -34,11 +34,11 @@ class Question {
     if (found == json_.end() || found->is_null()) return std::string(otherwise);
     return Text(key);
   }
-  Result<bool> Flag(const char* key) const {
+  Result<std::optional<bool>> Flag(const char* key) const {
     const auto found = json_.find(key);
-    if (found == json_.end() || found->is_null()) return false;
+    if (found == json_.end() || found->is_null()) return std::optional<bool>();
     if (!found->is_boolean()) return Fault(key, "is neither true nor false");
-    return found->get<bool>();
+    return std::optional<bool>(found->get<bool>());
   }
   // "v3" -> 3; 0 where the key is absent.
   Result<int64_t> Version(const char* key) const {
@@ -62,13 +62,14 @@ class Question {
     return files;
   }
 
- private:
-  explicit Question(Json json) : json_(std::move(json)) {}
   static Error Fault(const char* key, std::string message) {
     Error error = MakeError(ErrorCode::kUsage, std::move(message));
     error.key = key;
     return error;
   }
+
+ private:
+  explicit Question(Json json) : json_(std::move(json)) {}
   Json json_;
 };
 
@@ -180,6 +181,16 @@ Answer MoveAlias(Database& db, const Question& question, Instant now) {
                 {"previous", previous == 0 ? Json() : Json(VersionText(previous))}});
 }
 
+Answer SetVisibility(Database& db, const Question& question) {
+  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
+  LORRY_ASSIGN_OR_RETURN(const std::string kind, question.TextOr("kind", ""));
+  LORRY_ASSIGN_OR_RETURN(const NameEntry name, NameOfKind(db, text, kind));
+  LORRY_ASSIGN_OR_RETURN(const std::optional<bool> is_private, question.Flag("private"));
+  if (!is_private) return Question::Fault("private", "is missing");
+  LORRY_ASSIGN_OR_RETURN(const bool before, SetPrivate(db, name.name, *is_private));
+  return Reply({{"name", name.name}, {"private", *is_private}, {"previous", before}});
+}
+
 Answer AliasThen(Database& db, const Question& question) {
   LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
   LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(text));
@@ -241,6 +252,7 @@ std::vector<RegistryQuery> RegistryQueries(const BlobStore& blobs) {
       {"registry.show", false, on_question([](Database& db, const Question& q, Instant) { return Show(db, q); })},
       {"registry.resolve", false, on_question([](Database& db, const Question& q, Instant) { return Resolve(db, q); })},
       {"registry.alias", true, on_question([](Database& db, const Question& q, Instant now) { return MoveAlias(db, q, now); })},
+      {"registry.visibility", true, on_question([](Database& db, const Question& q, Instant) { return SetVisibility(db, q); })},
       {"registry.alias_at", false, on_question([](Database& db, const Question& q, Instant) { return AliasThen(db, q); })},
       {"registry.verify", false,
        on_question([store](Database& db, const Question& q, Instant) { return Verify(db, *store, q); })},

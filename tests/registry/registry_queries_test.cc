@@ -77,6 +77,33 @@ TEST_CASE("a life in the registry, by its questions") {
   CHECK(desk.Try("registry.remove", {{"reference", "acme/a@v1"}}).error().code == ErrorCode::kConflict);
 }
 
+TEST_CASE("a name is private or public as it was made, until that is changed by name") {
+  const TempDirectory home;
+  RegistryFixture registry(home.path());
+  Desk desk(&registry);
+  const auto push = [&](const std::string& kind, const std::string& name, const Json& is_private, int seed) {
+    Json question = {{"kind", kind}, {"name", name}, {"private", is_private}, {"files", FilesJson(registry.ModelFiles(seed))}};
+    if (kind == "adapter") question["base"] = "m", question["files"] = FilesJson(registry.AdapterFiles(seed));
+    return desk.Try("registry.import", question);
+  };
+  const auto stands = [&](const std::string& kind) { return desk.Ask("registry.list", {{"kind", kind}})["items"][0]["private"]; };
+  REQUIRE(push("model", "m", nullptr, 1).ok());
+  CHECK(stands("model") == false);
+  const Error refused = push("model", "m", true, 2).error();
+  CHECK(refused.code == ErrorCode::kConflict);
+  CHECK(refused.hint.find("lorry model visibility library/m private") != std::string::npos);
+  const Json changed = desk.Ask("registry.visibility", {{"kind", "model"}, {"name", "m"}, {"private", true}});
+  CHECK(changed["previous"] == false);
+  CHECK(stands("model") == true);
+  CHECK(push("model", "m", nullptr, 3).ok());
+  CHECK(push("model", "m", false, 4).error().code == ErrorCode::kConflict);
+  CHECK(push("adapter", "a", nullptr, 1).ok());
+  CHECK(stands("adapter") == true);  // as its base
+  CHECK(desk.Try("registry.visibility", {{"kind", "model"}, {"name", "a"}, {"private", false}}).error().code ==
+        ErrorCode::kNotFound);
+  CHECK(desk.Try("registry.visibility", {{"kind", "model"}, {"name", "m"}}).error().key == "private");
+}
+
 TEST_CASE("a question that is not one is refused by its key") {
   const TempDirectory home;
   RegistryFixture registry(home.path());
