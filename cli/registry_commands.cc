@@ -159,9 +159,10 @@ Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& 
   return 0;
 }
 
-Result<int> RunRegistryPull(Session& session, const std::string& reference, const std::string& folder) {
+Result<int> RunRegistryPull(Session& session, ItemKind kind, const std::string& reference, const std::string& folder) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json version, session.Ask("registry.resolve", {{"reference", full}}));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json version,
+                         session.Ask("registry.resolve", {{"kind", KindWord(kind)}, {"reference", full}}));
   const std::string name = version.at("name").get<std::string>();
   const std::string to = folder.empty() ? name.substr(name.find('/') + 1) : folder;
   LORRY_TRY(FetchFiles(session, version.at("files"), to));
@@ -175,17 +176,16 @@ Result<int> RunAlias(Session& session, const AliasOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(options.name));
   const size_t at = full.find('@');
   if (!options.at.empty()) {
-    return AskAndShow(session, "registry.alias_at", {{"name", full.substr(0, at)}, {"alias", options.alias}, {"at", options.at}});
+    return AskAndShow(
+        session, "registry.alias_at",
+        {{"kind", KindWord(options.kind)}, {"name", full.substr(0, at)}, {"alias", options.alias}, {"at", options.at}});
   }
   if (at == std::string::npos) {
     return MakeError(ErrorCode::kUsage, "which version of " + full + "?",
-                     "write lorry adapter alias NAME@v3 prod, or --at TIME to look back");
+                     fmt::format("write lorry {} alias NAME@v3 prod, or --at TIME to look back", KindWord(options.kind)));
   }
-  nlohmann::json question = {{"name", full.substr(0, at)},
-                             {"version", full.substr(at + 1)},
-                             {"alias", options.alias},
-                             {"reason", options.reason},
-                             {"if_current", nullptr}};
+  nlohmann::json question = {{"kind", KindWord(options.kind)}, {"name", full.substr(0, at)}, {"version", full.substr(at + 1)},
+                             {"alias", options.alias},         {"reason", options.reason},   {"if_current", nullptr}};
   if (!options.if_current.empty()) question["if_current"] = options.if_current;
   return AskAndShow(session, "registry.alias", question, /*changes=*/true);
 }
@@ -200,28 +200,29 @@ Result<int> RunVisibility(Session& session, ItemKind kind, const std::string& na
   return 0;
 }
 
-Result<int> RunVerify(Session& session, const std::string& reference) {
+Result<int> RunVerify(Session& session, ItemKind kind, const std::string& reference) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.verify", {{"reference", full}}));
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer,
+                         session.Ask("registry.verify", {{"kind", KindWord(kind)}, {"reference", full}}));
   session.terminal().Print(VerdictText(answer));
   session.terminal().PrintJson(answer);
   return answer.value("whole", false) ? 0 : 1;
 }
 
-Result<int> RunLineage(Session& session, const std::string& reference) {
+Result<int> RunLineage(Session& session, ItemKind kind, const std::string& reference) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
-  return AskAndShow(session, "registry.lineage", {{"reference", full}});
+  return AskAndShow(session, "registry.lineage", {{"kind", KindWord(kind)}, {"reference", full}});
 }
 
-Result<int> RunRemove(Session& session, const std::string& reference) {
+Result<int> RunRemove(Session& session, ItemKind kind, const std::string& reference) {
   LORRY_ASSIGN_OR_RETURN(const std::string full, FullReference(reference));
-  return AskAndShow(session, "registry.remove", {{"reference", full}}, /*changes=*/true);
+  return AskAndShow(session, "registry.remove", {{"kind", KindWord(kind)}, {"reference", full}}, /*changes=*/true);
 }
 
-Result<int> RunDiff(Session& session, const std::string& from, const std::string& to) {
+Result<int> RunDiff(Session& session, ItemKind kind, const std::string& from, const std::string& to) {
   LORRY_ASSIGN_OR_RETURN(const std::string first, FullReference(from));
   LORRY_ASSIGN_OR_RETURN(const std::string second, FullReference(to));
-  return AskAndShow(session, "registry.diff", {{"from", first}, {"to", second}});
+  return AskAndShow(session, "registry.diff", {{"kind", KindWord(kind)}, {"from", first}, {"to", second}});
 }
 
 }  // namespace lorry

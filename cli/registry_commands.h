@@ -24,9 +24,10 @@ Result<int> RunImport(Session& session, const ImportOptions& options);
 Result<int> RunRegistryList(Session& session, ItemKind kind);
 Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& name);
 // The version's files into a folder (its name, where none is given).
-Result<int> RunRegistryPull(Session& session, const std::string& reference, const std::string& folder);
+Result<int> RunRegistryPull(Session& session, ItemKind kind, const std::string& reference, const std::string& folder);
 
 struct AliasOptions {
+  ItemKind kind = ItemKind::kModel;
   std::string name;  // "org/name@v3" to set, "org/name" with `at`
   std::string alias;
   std::string if_current;  // a version; empty: whatever it is
@@ -39,9 +40,9 @@ Result<int> RunAlias(Session& session, const AliasOptions& options);
 Result<int> RunVisibility(Session& session, ItemKind kind, const std::string& name, bool is_private);
 
 // verify, lineage, rm: one reference in, one document out. Verify answers 1 where a file is not whole.
-Result<int> RunVerify(Session& session, const std::string& reference);
-Result<int> RunLineage(Session& session, const std::string& reference);
-Result<int> RunRemove(Session& session, const std::string& reference);
-Result<int> RunDiff(Session& session, const std::string& from, const std::string& to);
+Result<int> RunVerify(Session& session, ItemKind kind, const std::string& reference);
+Result<int> RunLineage(Session& session, ItemKind kind, const std::string& reference);
+Result<int> RunRemove(Session& session, ItemKind kind, const std::string& reference);
+Result<int> RunDiff(Session& session, ItemKind kind, const std::string& from, const std::string& to);
 
 }  // namespace lorry

@@ -28,8 +28,9 @@ void AddImport(CommandSet& set, CLI::App& parent, ItemKind kind) {
   }
 }
 
-void AddAlias(CommandSet& set, CLI::App& parent, const std::string& word) {
+void AddAlias(CommandSet& set, CLI::App& parent, ItemKind kind, const std::string& word) {
   auto options = std::make_shared<AliasOptions>();
+  options->kind = kind;
   CLI::App& alias = AddCommand(set, parent, "alias", "lets an alias name a version, or says what it named",
                                "lorry " + word + " alias acme/synopsis@v3 prod --if-current v2",
                                [options](Session& session) { return RunAlias(session, *options); });
@@ -49,11 +50,11 @@ void AddVisibility(CommandSet& set, CLI::App& parent, ItemKind kind, const std::
   command.add_option("visibility", *visibility, "public | private")->required()->check(CLI::IsMember({"public", "private"}));
 }
 
-void AddReferenceCommand(CommandSet& set, CLI::App& parent, const std::string& word, const std::string& name,
-                         const std::string& about, Result<int> (*run)(Session&, const std::string&)) {
+void AddReferenceCommand(CommandSet& set, CLI::App& parent, ItemKind kind, const std::string& word, const std::string& name,
+                         const std::string& about, Result<int> (*run)(Session&, ItemKind, const std::string&)) {
   Reference reference = std::make_shared<std::string>();
   AddCommand(set, parent, name, about, "lorry " + word + " " + name + " acme/synopsis@v3",
-             [reference, run](Session& session) { return run(session, *reference); })
+             [reference, kind, run](Session& session) { return run(session, kind, *reference); })
       .add_option("name", *reference, "NAME, NAME@vN or NAME@ALIAS")
       ->required();
 }
@@ -72,7 +73,7 @@ void AddKind(CommandSet& set, ItemKind kind, const std::string& word) {
   auto folder = std::make_shared<std::string>();
   CLI::App& pull =
       AddCommand(set, parent, "pull", "a version's files into a folder", "lorry " + word + " pull acme/synopsis@prod --to here",
-                 [pulled, folder](Session& session) { return RunRegistryPull(session, *pulled, *folder); });
+                 [kind, pulled, folder](Session& session) { return RunRegistryPull(session, kind, *pulled, *folder); });
   pull.add_option("name", *pulled, "NAME, NAME@vN or NAME@ALIAS")->required();
   pull.add_option("--to", *folder, "the folder (default: the name)");
   // push is import under the name that other registries use.
@@ -87,15 +88,15 @@ void AddKind(CommandSet& set, ItemKind kind, const std::string& word) {
   if (kind == ItemKind::kAdapter) {
     push.add_option("--base", pushed->base, "the model that it was trained on, NAME@vN")->required();
   }
-  AddAlias(set, parent, word);
+  AddAlias(set, parent, kind, word);
   AddVisibility(set, parent, kind, word);
-  AddReferenceCommand(set, parent, word, "verify", "reads every byte of a version and compares digests", RunVerify);
-  AddReferenceCommand(set, parent, word, "lineage", "what a version was made from, and what that cost", RunLineage);
-  AddReferenceCommand(set, parent, word, "rm", "takes a version away that nothing needs", RunRemove);
+  AddReferenceCommand(set, parent, kind, word, "verify", "reads every byte of a version and compares digests", RunVerify);
+  AddReferenceCommand(set, parent, kind, word, "lineage", "what a version was made from, and what that cost", RunLineage);
+  AddReferenceCommand(set, parent, kind, word, "rm", "takes a version away that nothing needs", RunRemove);
   auto from = std::make_shared<std::string>(), to = std::make_shared<std::string>();
   CLI::App& diff = AddCommand(set, parent, "diff", "what differs between two versions",
                               "lorry " + word + " diff acme/synopsis@v2 acme/synopsis@v3",
-                              [from, to](Session& session) { return RunDiff(session, *from, *to); });
+                              [kind, from, to](Session& session) { return RunDiff(session, kind, *from, *to); });
   diff.add_option("from", *from, "NAME@vN")->required();
   diff.add_option("to", *to, "NAME@vN")->required();
 }

@@ -81,13 +81,19 @@ Json AliasesJson(const std::map<std::string, int64_t>& aliases) {
   return json;
 }
 
+// Who asks for adapters is not to get, or to take away, a model.
+Status CheckKind(const std::string& text, const std::string& kind, ItemKind found) {
+  if (kind.empty() || NameOf(found) == kind) return OkStatus();
+  return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} is no {} but a {}", text, kind, NameOf(found)));
+}
+
 // The name as the questioner meant it: of this kind, full or bare.
-Result<NameEntry> NameOfKind(Database& db, const std::string& text, const std::string& kind) {
+Result<NameEntry> Named(Database& db, const Question& question) {
+  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
+  LORRY_ASSIGN_OR_RETURN(const std::string kind, question.TextOr("kind", ""));
   LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(text));
   LORRY_ASSIGN_OR_RETURN(NameEntry entry, FindName(db, name));
-  if (!kind.empty() && NameOf(entry.kind) != kind) {
-    return MakeError(ErrorCode::kNotFound, fmt::format("registry: {} is no {} but a {}", name, kind, NameOf(entry.kind)));
-  }
+  LORRY_TRY(CheckKind(name, kind, entry.kind));
   return entry;
 }
 
@@ -133,9 +139,7 @@ Answer List(Database& db, const Question& question) {
 }
 
 Answer Show(Database& db, const Question& question) {
-  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
-  LORRY_ASSIGN_OR_RETURN(const std::string kind, question.TextOr("kind", ""));
-  LORRY_ASSIGN_OR_RETURN(const NameEntry name, NameOfKind(db, text, kind));
+  LORRY_ASSIGN_OR_RETURN(const NameEntry name, Named(db, question));
   LORRY_ASSIGN_OR_RETURN(const std::vector<VersionEntry> versions, ListVersions(db, name.name));
   LORRY_ASSIGN_OR_RETURN(const auto aliases, ListAliases(db, name.name));
   Json list = Json::array();
@@ -149,7 +153,10 @@ Answer Show(Database& db, const Question& question) {
 
 Result<VersionEntry> Referred(Database& db, const Question& question, const char* key) {
   LORRY_ASSIGN_OR_RETURN(const std::string reference, question.Text(key));
-  return ResolveReference(db, reference);
+  LORRY_ASSIGN_OR_RETURN(const std::string kind, question.TextOr("kind", ""));
+  LORRY_ASSIGN_OR_RETURN(VersionEntry version, ResolveReference(db, reference));
+  LORRY_TRY(CheckKind(version.manifest.name, kind, version.manifest.kind));
+  return version;
 }
 
 Answer Resolve(Database& db, const Question& question) {
@@ -166,14 +173,14 @@ Answer Resolve(Database& db, const Question& question) {
 
 Answer MoveAlias(Database& db, const Question& question, Instant now) {
   AliasChange change;
-  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
-  LORRY_ASSIGN_OR_RETURN(change.name, FullName(text));
   LORRY_ASSIGN_OR_RETURN(change.alias, question.Text("alias"));
   LORRY_ASSIGN_OR_RETURN(change.version, question.Version("version"));
   LORRY_ASSIGN_OR_RETURN(const int64_t current, question.Version("if_current"));
   if (current != 0) change.if_current = current;
   LORRY_ASSIGN_OR_RETURN(change.reason, question.TextOr("reason", ""));
   LORRY_ASSIGN_OR_RETURN(change.by, question.TextOr("by", ""));
+  LORRY_ASSIGN_OR_RETURN(const NameEntry name, Named(db, question));
+  change.name = name.name;
   LORRY_ASSIGN_OR_RETURN(const int64_t previous, SetAlias(db, change, now));
   return Reply({{"name", change.name},
                 {"alias", change.alias},
@@ -182,9 +189,7 @@ Answer MoveAlias(Database& db, const Question& question, Instant now) {
 }
 
 Answer SetVisibility(Database& db, const Question& question) {
-  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
-  LORRY_ASSIGN_OR_RETURN(const std::string kind, question.TextOr("kind", ""));
-  LORRY_ASSIGN_OR_RETURN(const NameEntry name, NameOfKind(db, text, kind));
+  LORRY_ASSIGN_OR_RETURN(const NameEntry name, Named(db, question));
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> is_private, question.Flag("private"));
   if (!is_private) return Question::Fault("private", "is missing");
   LORRY_ASSIGN_OR_RETURN(const bool before, SetPrivate(db, name.name, *is_private));
@@ -192,13 +197,12 @@ Answer SetVisibility(Database& db, const Question& question) {
 }
 
 Answer AliasThen(Database& db, const Question& question) {
-  LORRY_ASSIGN_OR_RETURN(const std::string text, question.Text("name"));
-  LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(text));
+  LORRY_ASSIGN_OR_RETURN(const NameEntry name, Named(db, question));
   LORRY_ASSIGN_OR_RETURN(const std::string alias, question.Text("alias"));
   LORRY_ASSIGN_OR_RETURN(const std::string at_text, question.Text("at"));
   LORRY_ASSIGN_OR_RETURN(const Instant at, ParseUtc(at_text));
-  LORRY_ASSIGN_OR_RETURN(const AliasMove move, AliasAt(db, name, alias, at));
-  return Reply({{"name", name},
+  LORRY_ASSIGN_OR_RETURN(const AliasMove move, AliasAt(db, name.name, alias, at));
+  return Reply({{"name", name.name},
                 {"alias", alias},
                 {"version", VersionText(move.version)},
                 {"since", FormatUtc(move.at)},
@@ -230,7 +234,7 @@ Answer Remove(Database& db, const Question& question, Instant now) {
   if (!ParseVersion(reference.revision)) {
     return MakeError(ErrorCode::kUsage, "only a version can be removed", "name it: ORG/NAME@vN");
   }
-  LORRY_ASSIGN_OR_RETURN(const VersionEntry version, FindVersion(db, reference.name, reference.revision));
+  LORRY_ASSIGN_OR_RETURN(const VersionEntry version, Referred(db, question, "reference"));
   LORRY_TRY(RemoveVersion(db, version, now));
   return Reply({{"reference", version.Text()}, {"removed", true}});
 }

@@ -96,7 +96,8 @@ Status CheckPublication(const JobSpec& job, Database& db, RegistryPort* registry
   if (finetune == nullptr || registry == nullptr) return OkStatus();
   LORRY_TRY(registry->CheckTarget(db, finetune->output.adapter, finetune->output.alias.value_or("")));
   if (!spec.model.empty()) return OkStatus();
-  return registry->CheckBaseDirectory(db, finetune->base_model, FindInput(spec.inputs, "base_model")->files);
+  return registry->CheckBaseDirectory(db, finetune->base_model, finetune->output.adapter,
+                                      FindInput(spec.inputs, "base_model")->files);
 }
 
 // Run ids as they are; a name is the latest run of that name in the project.

@@ -395,6 +395,16 @@ Result<wire::RowPage> CommittedRows(Database& db, const RunId& run, RowIndex fro
   return page;
 }
 
+Result<std::vector<UnfinishedRun>> UnfinishedModelRuns(Database& db) {
+  std::vector<UnfinishedRun> runs;
+  LORRY_TRY(ForEach(db, "SELECT run, kind, model, job FROM run WHERE ended_ms=0 AND kind IN ('finetune', 'batch')",
+                    [&](const Rows& rows) -> Status {
+                      runs.push_back({RunId(rows.Text(0)), rows.Text(1), rows.Text(2), rows.Text(3)});
+                      return OkStatus();
+                    }));
+  return runs;
+}
+
 Result<std::vector<AttemptRecord>> AttemptsOf(Database& db, const RunId& run) {
   std::vector<AttemptRecord> records;
   LORRY_TRY(ForEach(

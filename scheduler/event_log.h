@@ -44,6 +44,14 @@ Status VerifyEvents(Database& db);
 // Questions that desks ask of the tables.
 Result<std::vector<wire::RunEvent>> EventsAfter(Database& db, const RunId& run, Sequence after, uint32_t limit);
 Result<wire::RowPage> CommittedRows(Database& db, const RunId& run, RowIndex from, uint32_t limit);
+// Fine-tuning and batch runs that have not ended, in no order.
+struct UnfinishedRun {
+  RunId run;
+  std::string kind;
+  std::string model;  // "org/name@v3"; empty where the base came as a directory
+  std::string job_json;
+};
+Result<std::vector<UnfinishedRun>> UnfinishedModelRuns(Database& db);
 Result<std::vector<AttemptRecord>> AttemptsOf(Database& db, const RunId& run);
 // Milliseconds by class over all devices of an attempt.
 Result<std::map<std::string, int64_t>> ClassMillis(Database& db, const RunId& run, AttemptNumber attempt);

@@ -31,7 +31,8 @@ class RegistryPort {
   virtual Result<ResolvedReference> Resolve(Database& db, const std::string& reference) = 0;
   // What Publish would refuse later of a fine-tuning run, as far as it can be known before it starts. Errors name the job's key.
   virtual Status CheckTarget(Database& db, const std::string& adapter, const std::string& alias) = 0;
-  virtual Status CheckBaseDirectory(Database& db, const std::string& directory, const std::vector<wire::BlobFile>& files) = 0;
+  virtual Status CheckBaseDirectory(Database& db, const std::string& directory, const std::string& adapter,
+                                    const std::vector<wire::BlobFile>& files) = 0;
   // Makes a version of a run's outputs and returns a JSON object that says what was made. The blobs are in the store.
   virtual Result<std::string> Publish(Database& db, const Run& run, const PublishWish& wish, Instant now) = 0;
 };

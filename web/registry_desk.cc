@@ -1,5 +1,7 @@
 #include "web/registry_desk.h"
 
+#include <strings.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -12,6 +14,7 @@
 #include "registry/name_index.h"
 #include "registry/publication.h"
 #include "registry/registry_queries.h"
+#include "scheduler/event_log.h"
 
 namespace lorry {
 namespace {
@@ -60,6 +63,47 @@ std::string NameOfDirectory(const std::string& directory) {
   return "library/" + (name.empty() ? "model" : name);
 }
 
+// What unfinished runs will make a version of has its kind already: a name that was taken by the other kind meanwhile would cost
+// a whole training.
+Status CheckPromised(Database& db, const std::string& name, ItemKind kind) {
+  const auto is_same = [&](const std::string& promised) { return strcasecmp(promised.c_str(), name.c_str()) == 0; };
+  LORRY_ASSIGN_OR_RETURN(const std::vector<UnfinishedRun> runs, UnfinishedModelRuns(db));
+  for (const UnfinishedRun& run : runs) {
+    if (run.kind != "finetune") continue;
+    LORRY_ASSIGN_OR_RETURN(const json job, ParseJson(run.job_json));
+    const bool is_adapter = is_same(TextAt(job["output"], "adapter"));
+    const bool is_model = run.model.empty() && is_same(NameOfDirectory(TextAt(job, "base_model")));
+    if ((is_adapter && kind != ItemKind::kAdapter) || (is_model && kind != ItemKind::kModel)) {
+      return MakeError(
+          ErrorCode::kConflict,
+          fmt::format("registry: {} will be the name of {} of run {}", name, is_adapter ? "the adapter" : "the base", run.run),
+          "choose another name, or cancel that run");
+    }
+  }
+  return OkStatus();
+}
+
+// The registry does not know runs: what they still need of it is looked after here.
+Status CheckAgainstRuns(Database& db, const std::string& query, const std::string& text) {
+  LORRY_ASSIGN_OR_RETURN(const json question, ParseJson(text));
+  if (query == "registry.import") {
+    const Result<std::string> name = FullName(TextAt(question, "name"));
+    const Result<ItemKind> kind = ItemKindFromName(TextAt(question, "kind"));
+    return name.ok() && kind.ok() ? CheckPromised(db, *name, *kind) : OkStatus();  // the query itself says what is wrong
+  }
+  if (query != "registry.remove") return OkStatus();
+  const Result<VersionEntry> version = ResolveReference(db, TextAt(question, "reference"));
+  if (!version.ok()) return OkStatus();
+  LORRY_ASSIGN_OR_RETURN(const std::vector<UnfinishedRun> runs, UnfinishedModelRuns(db));
+  for (const UnfinishedRun& run : runs) {
+    if (run.model != version->Text()) continue;
+    return MakeError(ErrorCode::kConflict,
+                     fmt::format("registry: {} is the model of run {}, which has not ended", run.model, run.run),
+                     "wait for its end, or cancel it");
+  }
+  return OkStatus();
+}
+
 class Registry final : public RegistryPort {
  public:
   explicit Registry(const std::string& home) : blobs_(home) {}
@@ -76,14 +120,24 @@ class Registry final : public RegistryPort {
   Status CheckTarget(Database& db, const std::string& adapter, const std::string& alias) override {
     const Result<std::string> name = FullName(adapter);
     if (!name.ok()) return AtKey(name.error(), "output.adapter");
-    if (const Status free = CheckNameFor(db, *name, ItemKind::kAdapter); !free.ok()) return AtKey(free.error(), "output.adapter");
+    Status free = CheckNameFor(db, *name, ItemKind::kAdapter);
+    if (free.ok()) free = CheckPromised(db, *name, ItemKind::kAdapter);
+    if (!free.ok()) return AtKey(free.error(), "output.adapter");
     const Status alias_checked = alias.empty() ? OkStatus() : CheckAlias(alias);
     return alias_checked.ok() ? OkStatus() : Status(AtKey(alias_checked.error(), "output.alias"));
   }
 
-  Status CheckBaseDirectory(Database& db, const std::string& directory, const std::vector<wire::BlobFile>& files) override {
+  Status CheckBaseDirectory(Database& db, const std::string& directory, const std::string& adapter,
+                            const std::vector<wire::BlobFile>& files) override {
+    const std::string name = NameOfDirectory(directory);
+    const Result<std::string> target = FullName(adapter);
     Status checked = CheckFileList(EntriesOf(files));
-    if (checked.ok()) checked = CheckNameFor(db, NameOfDirectory(directory), ItemKind::kModel);
+    if (checked.ok()) checked = CheckNameFor(db, name, ItemKind::kModel);
+    if (checked.ok()) checked = CheckPromised(db, name, ItemKind::kModel);
+    if (checked.ok() && target.ok() && strcasecmp(name.c_str(), target->c_str()) == 0) {
+      checked = MakeError(ErrorCode::kConflict,
+                          fmt::format("the directory becomes the model {}, which is output.adapter's name", name));
+    }
     if (checked.ok()) return checked;
     Error error = checked.error();
     if (!error.file.empty()) error.message = error.file + " " + error.message;
@@ -149,7 +203,9 @@ void AddRegistryQueries(QueryTable* table, const std::string& home) {
   const auto blobs = std::make_shared<BlobStore>(home);
   for (RegistryQuery& query : RegistryQueries(*blobs)) {
     if (query.writes) {
-      table->write[query.name] = [blobs, answer = std::move(query.answer)](Database& db, const std::string& text, Instant now) {
+      table->write[query.name] = [blobs, name = query.name, answer = std::move(query.answer)](
+                                     Database& db, const std::string& text, Instant now) -> Result<std::string> {
+        LORRY_TRY(CheckAgainstRuns(db, name, text));
         return answer(db, text, now);
       };
     } else {

@@ -73,7 +73,13 @@ TEST_CASE("a life in the registry, by its questions") {
   const Json diff = desk.Ask("registry.diff", {{"from", "acme/a@v1"}, {"to", "acme/a@v2"}});
   CHECK(diff["files"].size() == 1);
   CHECK(diff["files"][0]["path"] == "adapter_model.safetensors");
-  CHECK(desk.Ask("registry.remove", {{"reference", "acme/a@v2"}})["removed"] == true);
+  // Who asks for a model gets none of the adapter's.
+  for (const char* query : {"registry.remove", "registry.resolve", "registry.verify", "registry.lineage"}) {
+    CHECK(desk.Try(query, {{"kind", "model"}, {"reference", "acme/a@v2"}}).error().code == ErrorCode::kNotFound);
+  }
+  CHECK(desk.Try("registry.alias", {{"kind", "model"}, {"name", "acme/a"}, {"alias", "x"}, {"version", "v1"}}).error().code ==
+        ErrorCode::kNotFound);
+  CHECK(desk.Ask("registry.remove", {{"kind", "adapter"}, {"reference", "acme/a@v2"}})["removed"] == true);
   CHECK(desk.Try("registry.remove", {{"reference", "acme/a@v1"}}).error().code == ErrorCode::kConflict);
 }
 

@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "scheduler/scheduler.h"
+#include "tests/registry/registry_fixture.h"
 #include "web/daemon.h"
 #include "web/site.h"
 
@@ -52,6 +53,12 @@ class Lorryd {
     auto made = daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-" + name), job.dump(), {}});
     if (!made.ok()) FAIL(made.error().Format());
     return made->run.str();
+  }
+
+  Result<std::string> TryQuery(const std::string& name, const json& question) {
+    LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply,
+                           daemon_->scheduler().Call<wire::JsonReply>(wire::Query{name, question.dump(), ""}));
+    return reply.json;
   }
 
   json Query(const std::string& name, const json& question, const std::string& key) {
@@ -175,6 +182,7 @@ TEST_CASE("a fine-tuning job whose output could not be published is refused befo
       {"acme/x", std::string(40, 'a'), "config.json", "output.alias"},
       {"acme/x", json(), "pytorch_model.bin", "base_model"},
       {"acme/x", json(), ".gitattributes", "base_model"},
+      {"library/" + std::string(96, 'm'), json(), "config.json", "base_model"},
       {"acme/x", json(), "config.json", ""},
   };
   int number = 0;
@@ -196,6 +204,41 @@ TEST_CASE("a fine-tuning job whose output could not be published is refused befo
     CHECK(made.ok() == key.empty());
     if (!made.ok()) CHECK(made.error().Format().find(key) != std::string::npos);
   }
+}
+
+TEST_CASE("what a run that has not ended needs of the registry is neither taken away nor taken by another kind") {
+  Lorryd lorryd;
+  const TempDirectory other_home;
+  RegistryFixture files(other_home.path());
+  const auto push = [&](const std::string& name, const std::vector<BlobEntry>& entries) {
+    json question = {{"kind", "model"}, {"name", name}, {"files", json::array()}};
+    for (const BlobEntry& file : entries) {
+      const std::string bytes = *files.blobs().ReadBytes(file.digest, 1 << 20);
+      REQUIRE(lorryd.daemon_->scheduler().Call<wire::BlobStored>(wire::PutBlob{file.digest, file.size, 0, bytes}).ok());
+      question["files"].push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+    }
+    return lorryd.TryQuery("registry.import", question);
+  };
+  REQUIRE(push("acme/base", files.ModelFiles(1)).ok());
+  const BlobEntry train = files.File("train.jsonl", "{}");
+  REQUIRE(lorryd.daemon_->scheduler().Call<wire::BlobStored>(wire::PutBlob{train.digest, train.size, 0, "{}"}).ok());
+  const json job = {{"kind", "finetune"},
+                    {"name", "tune"},
+                    {"project", "docs"},
+                    {"base_model", "acme/base"},
+                    {"dataset", {{"path", "/data/train.jsonl"}}},
+                    {"training", {{"max_steps", 1}}},
+                    {"output", {{"adapter", "acme/tuned"}}},
+                    {"resources", {{"cpus", 1}}}};
+  const std::vector<wire::Input> inputs = {{"train", false, {{"train.jsonl", train.digest, train.size}}}};
+  const auto made = lorryd.daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-1"), job.dump(), inputs});
+  if (!made.ok()) FAIL(made.error().Format());
+  const auto removed = [&] { return lorryd.TryQuery("registry.remove", {{"kind", "model"}, {"reference", "acme/base@v1"}}); };
+  CHECK(removed().error().Format().find("is the model of run " + made->run.str()) != std::string::npos);
+  CHECK(push("Acme/Tuned", files.ModelFiles(2)).error().code == ErrorCode::kConflict);
+  REQUIRE(lorryd.daemon_->scheduler().Call<wire::RunStands>(wire::CancelRun{made->run, true, ""}).ok());
+  CHECK(removed().ok());
+  CHECK(push("acme/tuned", files.ModelFiles(2)).ok());
 }
 
 TEST_CASE("the Hugging Face face answers a stranger's miss in that client's words") {
