@@ -62,6 +62,7 @@ void Supervisor::LookAfter(Daemon& daemon) {
     const std::optional<ProcessEnd> end = daemon.child->Poll();
     if (!end) return;
     daemon.child.reset();
+    daemon.last_status = end->signal == 0 ? std::optional<int>(end->exit_status) : std::nullopt;
     daemon.quick_deaths = now - daemon.started_ms < kSettledMs ? daemon.quick_deaths + 1 : 1;
     daemon.due_ms = now + PauseAfter(daemon.quick_deaths);
     const std::string how = end->signal != 0 ? fmt::format("signal {}", end->signal) : fmt::format("status {}", end->exit_status);
@@ -89,6 +90,13 @@ bool Supervisor::Step(Millis timeout) {
   if (signal == SIGTERM || signal == SIGINT) return true;
   for (Daemon& daemon : daemons_) LookAfter(daemon);
   return false;
+}
+
+std::optional<int> Supervisor::LastStatusOf(std::string_view name) const {
+  for (const Daemon& daemon : daemons_) {
+    if (daemon.spec.name == name) return daemon.last_status;
+  }
+  return std::nullopt;
 }
 
 void Supervisor::Watch(const std::function<void(const std::string&)>& note) {

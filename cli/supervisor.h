@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/process.h"
@@ -40,6 +41,8 @@ class Supervisor {
 
   // How often a daemon was started again.
   int restarts() const { return restarts_; }
+  // The exit status that a daemon last ended with; nullopt where it has not ended by itself.
+  std::optional<int> LastStatusOf(std::string_view daemon) const;
 
  private:
   struct Daemon {
@@ -48,6 +51,7 @@ class Supervisor {
     int64_t started_ms = 0;  // monotonic
     int64_t due_ms = 0;      // of the next start, where it is down
     int quick_deaths = 0;    // in a row
+    std::optional<int> last_status;
   };
 
   Status StartOne(Daemon& daemon);

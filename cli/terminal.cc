@@ -122,4 +122,18 @@ nlohmann::json ErrorJson(const Error& error) {
           {"key", error.key}};
 }
 
+Error ErrorFromJson(const nlohmann::json& json) {
+  Error error;
+  const std::string code = json.value("code", "");
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kInternal); ++i) {
+    if (code == ErrorCodeName(static_cast<ErrorCode>(i))) error.code = static_cast<ErrorCode>(i);
+  }
+  error.message = json.value("message", "");
+  error.hint = json.value("hint", "");
+  error.file = json.value("file", "");
+  error.line = json.value("line", 0);
+  error.key = json.value("key", "");
+  return error;
+}
+
 }  // namespace lorry

@@ -49,5 +49,7 @@ std::string AlignColumns(const std::vector<std::vector<std::string>>& rows);
 
 // {code, message, hint, file, line, key} of `lorry --json`.
 nlohmann::json ErrorJson(const Error& error);
+// Back from it; kInternal where it names no code.
+Error ErrorFromJson(const nlohmann::json& error);
 
 }  // namespace lorry

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "base/text.h"
 #include "base/transport/keys.h"
@@ -170,6 +171,14 @@ std::string LastComplaint(const std::string& home, int64_t begin) {
   return ": " + EscapeControl(rest.substr(0, rest.find('\n')), 2000);
 }
 
+// lorryd's own refusals keep their status; whatever else it dies of, nothing answers.
+ErrorCode CodeOfEnd(std::optional<int> status) {
+  for (const ErrorCode code : {ErrorCode::kSpec, ErrorCode::kNotAllowed}) {
+    if (status == ExitStatusOf(code)) return code;
+  }
+  return ErrorCode::kUnreachable;
+}
+
 // Waits until the daemons answer; ends them again where they do not. `log_begin`: where lorryd's log ended before they were
 // started.
 Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_t log_begin) {
@@ -178,7 +187,8 @@ Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_
     const bool asked_to_end = supervisor.Step(kPollEvery);
     if (asked_to_end || supervisor.restarts() > 3 || SystemClock().MonotonicMillis() > deadline) {
       supervisor.EndAll();
-      return MakeError(ErrorCode::kUnreachable, "the daemons did not come up" + LastComplaint(addresses.home, log_begin),
+      return MakeError(CodeOfEnd(supervisor.LastStatusOf("lorryd")),
+                       "the daemons did not come up" + LastComplaint(addresses.home, log_begin),
                        fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
     }
   }
@@ -204,23 +214,33 @@ Result<int> WatchHome(Session& session, const UpOptions& options) {
   return 0;
 }
 
-// Starts `lorry up` once more as a process of its own and waits until the home is up.
+// What a `lorry up --json` said of its end in its log from byte `begin` on.
+Error ComplaintOf(const std::string& log_path, int64_t begin) {
+  const Result<std::string> log = ReadFile(log_path, kLongestLog);
+  const std::vector<std::string> lines =
+      log.ok() ? Split(log->substr(std::min<size_t>(begin, log->size())), '\n') : std::vector<std::string>();
+  std::string last;
+  for (const std::string& line : lines) {
+    if (Trim(line).empty()) continue;
+    const Result<nlohmann::json> document = ParseJson(line);
+    if (document.ok() && document->is_object() && document->contains("error")) return ErrorFromJson(document->at("error"));
+    last = line;
+  }
+  return MakeError(ErrorCode::kUnreachable, "lorry up ended: " + EscapeControl(last, 2000), "the whole log: " + log_path);
+}
+
+// Starts `lorry up` once more as a process of its own and waits until the home is up. What it refuses is refused here alike.
 Result<int> Detach(Session& session, const UpOptions& options) {
   SpawnOptions spawn;
-  spawn.argv = {ProgramDirectory() + "/lorry", "up", "--home", session.home()};
+  spawn.argv = {ProgramDirectory() + "/lorry", "up", "--json", "--home", session.home()};
   if (!options.devices.empty()) spawn.argv.insert(spawn.argv.end(), {"--devices", options.devices});
   if (options.port != 0) spawn.argv.insert(spawn.argv.end(), {"--port", std::to_string(options.port)});
   spawn.stdout_path = spawn.stderr_path = session.home() + "/logs/up.log";
   spawn.die_with_parent = false;
+  const Result<Bytes> log_begin = FileSize(spawn.stderr_path);
   LORRY_ASSIGN_OR_RETURN(ChildProcess child, ChildProcess::Start(spawn));
   for (;;) {
-    if (child.Wait(kPollEvery)) {
-      const Result<std::string> log = ReadFile(spawn.stderr_path, 1 << 20);
-      const std::string text = log.ok() ? *log : "";
-      const size_t line = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;
-      return MakeError(ErrorCode::kUnreachable, "lorry up ended: " + text.substr(line, text.find('\n', line) - line),
-                       "the whole log: " + spawn.stderr_path);
-    }
+    if (child.Wait(kPollEvery)) return ComplaintOf(spawn.stderr_path, log_begin.ok() ? log_begin->count() : 0);
     if (const auto addresses = ReadHomeAddresses(session.home()); addresses && addresses->pid == child.pid()) {
       PrintAddresses(session, *addresses, "is up");
       child.Release();

@@ -15,7 +15,8 @@ struct UpOptions {
 };
 
 // Without --detach it watches until SIGTERM or SIGINT. On a running home it prints its addresses. Errors: kConflict where a port
-// is taken, kUnreachable where a daemon does not come up (its log is named).
+// is taken, kSpec of cluster.yaml and what lorryd reads, kNotAllowed where lorryd may not listen beyond loopback, kUnreachable
+// where a daemon does not come up (its log is named). The same with --detach as without.
 Result<int> RunUp(Session& session, const UpOptions& options);
 
 // Ends the home's daemons; running jobs checkpoint first. A home that is not up is no error.

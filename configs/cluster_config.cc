@@ -59,7 +59,7 @@ Result<S> ParseWhole(std::string_view text, const std::string& file) {
     Describe(reader, section);
     reader.Finish();
   }
-  if (!context.errors.empty()) return MakeError(ErrorCode::kSpec, FormatErrors(context.errors));
+  if (!context.errors.empty()) return AsOneError(context.errors);
   return section;
 }
 

@@ -98,4 +98,9 @@ std::string FormatErrors(const std::vector<Error>& errors) {
   return text;
 }
 
+Error AsOneError(const std::vector<Error>& errors) {
+  if (errors.size() == 1) return errors.front();
+  return MakeError(ErrorCode::kSpec, std::string(Trim(FormatErrors(errors))));
+}
+
 }  // namespace lorry

@@ -38,5 +38,7 @@ ParsedJob LoadJob(const std::string& path, const std::vector<std::string>& overr
 
 // All errors, one on a line, at most 20,000 bytes: what does not fit is counted in a last line.
 std::string FormatErrors(const std::vector<Error>& errors);
+// The same as one error, of a file that is read whole or not at all. REQUIRES: there is one.
+Error AsOneError(const std::vector<Error>& errors);
 
 }  // namespace lorry

@@ -77,7 +77,7 @@ Result<std::vector<ListedPrice>> ParsePriceList(std::string_view text, const std
     for (size_t i = 0; i < read.prices.size(); ++i) read.prices[i].line = context.positions[fmt::format("prices[{}]", i)].line;
     if (context.errors.empty()) CheckPeriods(read.prices, context);
   }
-  if (!context.errors.empty()) return MakeError(ErrorCode::kSpec, FormatErrors(context.errors));
+  if (!context.errors.empty()) return AsOneError(context.errors);
   return std::move(read.prices);
 }
 

@@ -32,30 +32,31 @@ TEST_CASE("a wrong price list says where", "[prices]") {
   const Row rows[] = {
       {"prices: [{device: cpu, usd_per_hour: 1e-2, from: 2026-01-01}]",
        "p:1:38: prices[0].usd_per_hour: 1e-2 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals "
-       "and no exponent\n"},
+       "and no exponent"},
       {"prices: [{device: cpu, usd_per_hour: \"1\", from: 2026-01-01}]",
-       "p:1:38: prices[0].usd_per_hour: expected dollars, found text \"1\"; take the quotes away\n"},
+       "p:1:38: prices[0].usd_per_hour: expected dollars, found text \"1\"; take the quotes away"},
       {"prices: [{device: cpu, usd_per_hour: -1, from: 2026-01-01}]",
        "p:1:38: prices[0].usd_per_hour: -1 is not an amount of dollars; a decimal number from 0 on, with at most 9 decimals and "
-       "no exponent\n"},
+       "no exponent"},
       {"prices: [{device: cpu, usd_per_hour: 1.0000000001, from: 2026-01-01}]",
        "p:1:38: prices[0].usd_per_hour: 1.0000000001 is not an amount of dollars; a decimal number from 0 on, with at most 9 "
-       "decimals and no exponent\n"},
+       "decimals and no exponent"},
       {"prices: [{device: cpu, usd_per_hour: 1, from: tomorrow}]",
-       "p:1:47: prices[0].from: \"tomorrow\" is not a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z\n"},
+       "p:1:47: prices[0].from: \"tomorrow\" is not a UTC date or time, such as 2026-01-31 or 2026-01-31T12:00:00Z"},
       {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01, until: 2026-03-01}\n- {device: cpu, usd_per_hour: 2, from: "
        "2026-02-01}\n",
-       "p:3:40: prices[1].from: overlaps the price on line 2\n"},
+       "p:3:40: prices[1].from: overlaps the price on line 2"},
       {"prices:\n- {device: cpu, usd_per_hour: 1, from: 2026-01-01}\n- {device: cpu, usd_per_hour: 2, from: 2026-01-01}\n",
-       "p:3:40: prices[1].from: the price on line 2 begins at the same time\n"},
-      {"prices: {}\n", "p:1:9: prices: expected a list of mappings, found a mapping\n"},
-      {"price: []\n", "p:1:1: prices: missing; this key is required\np:1:1: price: unknown key; did you mean \"prices\"?\n"},
+       "p:3:40: prices[1].from: the price on line 2 begins at the same time"},
+      {"prices: {}\n", "p:1:9: prices: expected a list of mappings, found a mapping"},
+      {"price: []\n", "p:1:1: prices: missing; this key is required\np:1:1: price: unknown key; did you mean \"prices\"?"},
   };
   for (const Row& row : rows) {
     CAPTURE(row.text);
     const auto prices = ParsePriceList(row.text, "p");
     REQUIRE_FALSE(prices.ok());
-    CHECK(prices.error().message == row.says);
+    CHECK(prices.error().Format() == row.says);
+    CHECK(ExitStatusOf(prices.error().code) == 2);
   }
 }
 
@@ -66,9 +67,9 @@ TEST_CASE("cluster and policy files", "[cluster]") {
   CHECK(cluster->http_port == 9600);
   CHECK(cluster->client_port == 8601);
   CHECK(cluster->tls->cert == "/etc/lorry/c.pem");
-  CHECK(ParseClusterConfig("http_port: 0\n", "c").error().message == "c:1:12: http_port: 0 is outside 1..65535\n");
+  CHECK(ParseClusterConfig("http_port: 0\n", "c").error().Format() == "c:1:12: http_port: 0 is outside 1..65535");
   CHECK(ParsePolicyConfig("unknown_gpu: wait\n", "p")->wait_for_unknown_gpu);
-  CHECK(ParsePolicyConfig("quotas: []\n", "p").error().message == "p:1:1: quotas: not in this version\n");
+  CHECK(ParsePolicyConfig("quotas: []\n", "p").error().Format() == "p:1:1: quotas: not in this version");
 }
 
 }  // namespace

@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """What every program answers to --version, --help and wrong words: the statuses that users' scripts rely on."""
+import json
+import pathlib
+import socket
 import subprocess
+import tempfile
 
-from home import BIN
+from home import BIN, free_port
 
 # program | words | status | what the answer holds
 CASES = [(program, [flag], 0, holds) for program in ("lorry", "lorryd", "lorry-worker", "lorry-train", "lorry-batch")
@@ -32,7 +36,33 @@ def main():
         if done.returncode != status or holds not in answer or other:
             wrong.append(f"{program} {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     assert not wrong, "\n".join(wrong)
+    up_refuses_alike()
     print(f"{len(CASES)} answers as promised")
+
+
+def up_refuses_alike():
+    """What `lorry up` cannot start with has one status and one reason, whether it detaches or not."""
+    with socket.socket() as taken, tempfile.TemporaryDirectory() as folder:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        # file of the home | what it holds | words | status | what the error says
+        refusals = [
+            ("none", "", ["--port", str(port)], 1, f"port {port} is taken"),
+            ("cluster.yaml", "http_prot: 8600\n", [], 2, "cluster.yaml:1:1: http_prot: unknown key"),
+            ("cluster.yaml", "bind: 0.0.0.0\n", ["--port", str(free_port())], 4, "need TLS and at least one token"),
+            ("prices.yaml", "price: []\n", ["--port", str(free_port())], 2, "price: unknown key"),
+        ]
+        for number, (name, text, words, status, says) in enumerate(refusals):
+            home = pathlib.Path(folder, str(number))
+            home.mkdir()
+            (home / name).write_text(text)
+            for detach in ([], ["--detach"]):
+                done = subprocess.run([BIN / "lorry", "up", "--home", home, "--devices", "cpu:1", "--json", *words, *detach],
+                                      capture_output=True, text=True, timeout=60)
+                error = json.loads(done.stdout)["error"]
+                assert done.returncode == status and says in done.stderr, (words, detach, done)
+                assert error["message"] and (status != 2 or error["code"] == "spec_error"), done
 
 
 main()

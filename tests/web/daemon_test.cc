@@ -260,7 +260,7 @@ TEST_CASE("the home's policy.yaml is read, and one with a fault ends the start")
     options.http_port = options.client_port = options.worker_port = 0;
     const auto daemon = Daemon::Start(options);
     CHECK(daemon.ok() == starts);
-    if (!daemon.ok()) CHECK(daemon.error().message.find("quotas: not in this version") != std::string::npos);
+    if (!daemon.ok()) CHECK(daemon.error().Format().find("quotas: not in this version") != std::string::npos);
   }
 }
 
