@@ -8,7 +8,8 @@
 namespace lorry {
 
 struct Feature {
-  // "kind KIND", "command NAME", a key path ("sweep"), or a key path and value ("adapter.type: qlora").
+  // "kind KIND", "command NAME", "option COMMAND --OPTION", a key path ("sweep"), or a key path and value ("adapter.type:
+  // qlora").
   std::string_view name;
   bool built;
 };

@@ -18,7 +18,7 @@
 
 namespace lorry {
 
-enum class Role { kAdmin, kEngineer, kFinance, kServing, kViewer };
+enum class Role { kAdmin, kFinance, kServing, kViewer };
 const char* RoleName(Role role);
 Result<Role> ParseRole(std::string_view name);
 
@@ -34,9 +34,7 @@ struct Access {
   std::string token_id;  // empty: none was needed
 
   bool MayReadRuns() const { return known && role != Role::kServing; }
-  bool MayReadCosts() const {
-    return known && (role == Role::kAdmin || role == Role::kFinance || role == Role::kEngineer || role == Role::kViewer);
-  }
+  bool MayReadCosts() const { return known && role != Role::kServing; }
   bool MayReadJobContent() const { return known && role != Role::kServing && role != Role::kFinance; }
   bool MayReadPrivateNames() const { return known && role != Role::kFinance; }
 };

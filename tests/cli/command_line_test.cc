@@ -1,6 +1,8 @@
 // Exit statuses and refusals that need no scheduler.
 #include <catch2/catch.hpp>
 
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -34,6 +36,9 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
       {{"cost", "--by", "moon"}, 2, "costs are not grouped by \"moon\""},
       {{"cost", "--from", "2026-11-02T00:30:00Z"}, 2, "2026-11-02T00:30:00.000Z is not a full UTC hour"},
       {{"token", "create", "--role", "king"}, 2, "--role: king not in "},
+      {{"token", "create", "--role", "engineer"}, 2, "--role engineer: not in this version"},
+      {{"cost", "--compare-api", "gpt-3.5-turbo-0613"}, 2, "--compare-api: not in this version"},
+      {{"cost", "--scenario", "what-if.yaml"}, 2, "--scenario: not in this version"},
       {{"ps"}, 3, "no scheduler runs in "},
       {{"submit", "configs/command.yaml"}, 3, "no scheduler runs in "},
       {{"tokenize", "--model", "./no-such-model"}, 5, ""},
@@ -56,7 +61,12 @@ TEST_CASE("help, version and features are told", "[cli]") {
   CHECK(Lorry({"submit", "--help"}, home.path()).out.find("Example: lorry submit job.yaml") != std::string::npos);
   const Outcome features = Lorry({"doctor", "--features", "--json"}, home.path());
   CHECK(features.status == 0);
-  CHECK(features.out.find("{\"built\":false,\"name\":\"sweep\"}") != std::string::npos);
+  for (const char* name :
+       {"sweep", "option cost --compare-api", "option cost --format focus", "option cost --scenario",
+        "option token create --role engineer", "policy.yaml budgets", "policy.yaml quotas", "policy.yaml roles"}) {
+    CAPTURE(name);
+    CHECK(features.out.find(fmt::format(R"({{"built":false,"name":"{}"}})", name)) != std::string::npos);
+  }
 }
 
 TEST_CASE("an error with --json is one document with stable keys", "[cli]") {

@@ -128,6 +128,8 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
   const json serving = lorryd.MakeToken("serving");
   const json finance = lorryd.MakeToken("finance");
   CHECK(lorryd.Query("token.list", json::object(), "")["tokens"].size() == 3);
+  const json engineer = {{"role", "engineer"}, {"note", ""}, {"sha256", std::string(64, 'e')}};
+  CHECK(lorryd.TryQuery("token.create", engineer).error().code == ErrorCode::kUnsupported);
   // path | token | status
   const std::tuple<std::string, std::string, int> cases[] = {
       {"/v1/runs", "", 403},
