@@ -58,7 +58,7 @@ class InputCheck {
 
   // The files of a model or adapter; nullopt after saying why not.
   std::optional<LocalModel> Locate(const std::string& key, const std::string& reference) {
-    Result<LocalModel> model = FindModel(session_, reference);
+    Result<LocalModel> model = FindModel(session_, reference, ModelPart::kHeaders);
     if (model.ok()) return std::move(*model);
     if (model.error().code == ErrorCode::kUnreachable) {
       Note(fmt::format("{}: not checked, since no scheduler answers for {}", key, reference));

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
@@ -45,7 +47,50 @@ Result<std::optional<LocalModel>> LinkedFromHome(Session& session, const nlohman
   return std::optional<LocalModel>(std::move(model));
 }
 
-Result<LocalModel> FromRegistry(Session& session, const std::string& reference) {
+// The header of a safetensors file, and a hole for its tensors: whoever reads headers finds a file of the right length.
+Status FetchHeader(SchedulerClient& scheduler, const Digest& digest, const std::string& target) {
+  constexpr uint64_t kLongestHeader = 100'000'000;  // the format's own limit
+  std::string bytes;
+  uint64_t size = 0, wanted = sizeof(uint64_t);
+  do {
+    LORRY_ASSIGN_OR_RETURN(const wire::BlobPiece piece, scheduler.GetPiece(digest, bytes.size()));
+    if (piece.bytes.empty()) break;
+    bytes += piece.bytes;
+    size = piece.size;
+    uint64_t length = 0;
+    if (bytes.size() >= sizeof(length)) std::memcpy(&length, bytes.data(), sizeof(length));
+    wanted = sizeof(length) + std::min(length, kLongestHeader);
+  } while (bytes.size() < std::min(wanted, size));
+  bytes.resize(std::min(bytes.size(), static_cast<size_t>(wanted)));
+  LORRY_TRY(WriteFileAtomically(target, bytes));
+  std::error_code failed;
+  fs::resize_file(target, size, failed);
+  if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot lengthen {}: {}", target, failed.message()));
+  return OkStatus();
+}
+
+Result<LocalModel> HeadersFromRegistry(Session& session, const nlohmann::json& version, LocalModel model) {
+  const auto folder = std::make_shared<TempDirectory>();
+  nlohmann::json others = nlohmann::json::array();
+  for (const auto& file : version.at("files")) {
+    const std::string relative = file.at("path").get<std::string>();
+    if (!relative.ends_with(".safetensors")) {
+      others.push_back(file);
+      continue;
+    }
+    LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(folder->path(), relative));
+    LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
+    LORRY_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(file.at("digest").get<std::string>()));
+    LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
+    LORRY_TRY(FetchHeader(*scheduler, digest, target));
+  }
+  LORRY_TRY(FetchFiles(session, others, folder->path()));
+  model.path = folder->path();
+  model.links = folder;
+  return model;
+}
+
+Result<LocalModel> FromRegistry(Session& session, const std::string& reference, ModelPart part) {
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json version, session.Ask("registry.resolve", {{"reference", reference}}));
   LORRY_ASSIGN_OR_RETURN(std::optional<LocalModel> linked, LinkedFromHome(session, version));
   LocalModel model = linked ? std::move(*linked) : LocalModel{};
@@ -57,6 +102,7 @@ Result<LocalModel> FromRegistry(Session& session, const std::string& reference) 
     session.terminal().Note(model.reference + ": cached");
     return model;
   }
+  if (part == ModelPart::kHeaders) return HeadersFromRegistry(session, version, std::move(model));
   const std::string partial = model.path + ".partial";
   LORRY_TRY(FetchFiles(session, version.at("files"), partial));
   LORRY_TRY(RenameDurably(partial, model.path));
@@ -99,7 +145,7 @@ Status FetchFiles(Session& session, const nlohmann::json& files, const std::stri
   return OkStatus();
 }
 
-Result<LocalModel> FindModel(Session& session, const std::string& reference) {
+Result<LocalModel> FindModel(Session& session, const std::string& reference, ModelPart part) {
   std::error_code ignored;
   const bool is_path = reference.starts_with('/') || reference.starts_with('.');
   if (is_path || fs::exists(reference, ignored)) {
@@ -115,7 +161,7 @@ Result<LocalModel> FindModel(Session& session, const std::string& reference) {
     return MakeError(ErrorCode::kNotFound, path + " is neither a model directory nor a .gguf");
   }
   LORRY_ASSIGN_OR_RETURN(const std::string name, ApplyForm(TextForm::kReference, reference, ""));
-  return FromRegistry(session, name);
+  return FromRegistry(session, name, part);
 }
 
 }  // namespace lorry

@@ -17,12 +17,17 @@ struct LocalModel {
   std::string path;                            // a directory
   std::string reference;                       // "org/name@v3", or the path as given
   std::string digest;                          // of the registry's version; empty for a path
-  std::shared_ptr<const TempDirectory> links;  // keeps `path` alive where it is a folder of links
+  std::shared_ptr<const TempDirectory> links;  // keeps `path` alive where it is a folder of links or headers
+};
+
+enum class ModelPart {
+  kWhole,
+  kHeaders,  // in place of a remote registry's tensors there are holes, and nothing is kept: for whoever only looks at shapes
 };
 
 // `reference` as in a job: a registry name, or a path that is absolute or exists. Errors: kNotFound, kUnreachable where only a
 // scheduler knows the name, kData.
-Result<LocalModel> FindModel(Session& session, const std::string& reference);
+Result<LocalModel> FindModel(Session& session, const std::string& reference, ModelPart part = ModelPart::kWhole);
 
 // HOME/blobs/sha256/ab/HEX.
 std::string BlobPath(const std::string& home, const std::string& hex);

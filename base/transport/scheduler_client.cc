@@ -134,7 +134,7 @@ Status SchedulerClient::GetFile(const Digest& digest, const std::string& path, c
   Sha256 hash;
   uint64_t offset = 0;
   while (true) {
-    LORRY_ASSIGN_OR_RETURN(wire::BlobPiece piece, Call<wire::BlobPiece>(wire::GetBlob{digest, offset}));
+    LORRY_ASSIGN_OR_RETURN(wire::BlobPiece piece, GetPiece(digest, offset));
     LORRY_TRY(file.Write(piece.bytes));
     hash.Update(piece.bytes);
     offset += piece.bytes.size();

@@ -50,6 +50,10 @@ class SchedulerClient {
   // Sends what the store does not have yet, going on where an earlier try stopped. `progress` gets the bytes that are there.
   using ByteProgress = std::function<void(uint64_t done, uint64_t total)>;
   Status PutFile(const std::string& path, const Digest& digest, const ByteProgress& progress = {});
+  // One piece from `offset` on, not checked against the digest.
+  Result<wire::BlobPiece> GetPiece(const Digest& digest, uint64_t offset) {
+    return Call<wire::BlobPiece>(wire::GetBlob{digest, offset});
+  }
   // Writes `path` atomically once all of it is there and has the digest.
   Status GetFile(const Digest& digest, const std::string& path, const ByteProgress& progress = {});
 

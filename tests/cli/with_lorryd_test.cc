@@ -3,10 +3,17 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
+#include "cli/model_source.h"
+#include "model/format/model_directory.h"
 #include "scheduler/scheduler.h"
 #include "tests/cli/lorry_call.h"
+#include "tests/registry/registry_fixture.h"
 #include "web/daemon.h"
 
 namespace lorry {
@@ -35,6 +42,12 @@ class Home {
     REQUIRE(outcome.status == 0);
     return json::parse(outcome.out);
   }
+  // Another home on another machine, as its user sees it: a pair of keys and the scheduler's address.
+  Session Remote(const std::string& home, Terminal& terminal) {
+    std::filesystem::copy(path() + "/keys", home + "/keys", std::filesystem::copy_options::recursive);
+    return Session({.json = true, .home = home, .address = daemon_->scheduler().client_endpoint()}, terminal);
+  }
+  Scheduler& scheduler() { return daemon_->scheduler(); }
 
  private:
   TempDirectory folder_;
@@ -56,6 +69,33 @@ TEST_CASE("a token's text is shown, and stands nowhere in the state, which is it
     REQUIRE(stat((home.path() + name).c_str(), &status) == 0);
     CHECK((status.st_mode & 0777) == 0600);
   }
+}
+
+TEST_CASE("of a remote model the checks of a job fetch headers and small files, and keep nothing") {
+  Home home;
+  const TempDirectory store, other;
+  RegistryFixture files(store.path());
+  json question = {{"kind", "model"}, {"name", "acme/m"}, {"files", json::array()}};
+  for (const BlobEntry& file : files.ModelFiles(1)) {
+    const std::string bytes = *files.blobs().ReadBytes(file.digest, 1 << 20);
+    REQUIRE(home.scheduler().Call<wire::BlobStored>(wire::PutBlob{file.digest, file.size, 0, bytes}).ok());
+    question["files"].push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+  }
+  REQUIRE(home.scheduler().Call<wire::JsonReply>(wire::Query{"registry.import", question.dump(), ""}).ok());
+  Terminal terminal(true);
+  Session session = home.Remote(other.path(), terminal);
+  const Result<LocalModel> headers = FindModel(session, "acme/m", ModelPart::kHeaders);
+  if (!headers.ok()) FAIL(headers.error().Format());
+  const Result<ModelDirectory> model = ModelDirectory::Open(headers->path);
+  if (!model.ok()) FAIL(model.error().Format());
+  CHECK(model->WeightBytes() > 0);
+  const TensorView weights = *model->Get("model.embed_tokens.weight");
+  CHECK(std::all_of(weights.bytes.begin(), weights.bytes.end(), [](std::byte b) { return b == std::byte{0}; }));
+  CHECK_FALSE(FileExists(other.path() + "/cache"));
+  const Result<LocalModel> whole = FindModel(session, "acme/m");
+  REQUIRE(whole.ok());
+  const Result<std::string> there = ReadFile(whole->path + "/model.safetensors");
+  CHECK(Sha256Of(*there).hex() == question["files"][1]["digest"]);
 }
 
 }  // namespace
