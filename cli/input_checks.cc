@@ -87,6 +87,7 @@ class InputCheck {
       return std::nullopt;
     }
     checked_.facts.model = directory->config();
+    if (!model->digest.empty()) checked_.facts.model_version = model->reference;
     checked_.facts.model_bytes = directory->WeightBytes();
     return model;
   }

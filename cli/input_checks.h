@@ -17,6 +17,7 @@ namespace lorry {
 // What the inputs are, for plan.
 struct InputFacts {
   std::optional<ModelConfig> model;  // where its files are at hand
+  std::string model_version;         // "org/name@v3" of a registry's model; empty for a directory
   uint64_t model_bytes = 0;
   int64_t rows = 0;  // of the training file or batch input
   int64_t validation_rows = 0;

@@ -54,13 +54,40 @@ Result<PriceBook> BookOfHome(const std::string& home) {
   return book;
 }
 
-nlohmann::json CostJson(const JobSpec& job, Millis wall, const std::string& home) {
-  const Result<PriceBook> book = BookOfHome(home);
+// The prices of the scheduler that was asked, else those of this home.
+Result<PriceBook> BookFor(Session& session, bool scheduler_answers) {
+  if (!scheduler_answers) return BookOfHome(session.home());
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("price.list", nlohmann::json::object()));
+  std::vector<PriceRow> rows;
+  for (const auto& price : answer.at("prices")) {
+    PriceRow row;
+    row.device_kind = price.at("device").get<std::string>();
+    row.category = price.at("category").get<std::string>();
+    LORRY_ASSIGN_OR_RETURN(row.unit_price, ParseUnitPrice(price.at("usd_per_hour").get<std::string>()));
+    rows.push_back(std::move(row));
+  }
+  PriceBook book;
+  LORRY_TRY(book.AppendNews(rows, SystemClock().Now()));
+  return book;
+}
+
+// What like runs took over what was expected of them; none where that is not known.
+std::vector<double> LikeRuns(Session& session, const JobSpec& job, const InputFacts& facts) {
+  const Result<nlohmann::json> answer = session.Ask("estimate.like", {{"kind", std::string(job.kind())},
+                                                                      {"name", job.name},
+                                                                      {"project", job.project.str()},
+                                                                      {"model", facts.model_version},
+                                                                      {"device_kind", KindOf(job.resources)}});
+  return answer.ok() ? answer->at("actual_over_expected").get<std::vector<double>>() : std::vector<double>();
+}
+
+nlohmann::json CostJson(const JobSpec& job, Millis wall, std::vector<double> like_runs, const Result<PriceBook>& book) {
   if (!book.ok()) return {{"note", book.error().Format()}};
   EstimateRequest request;
   request.device_kind = KindOf(job.resources);
   request.devices = static_cast<int>(job.resources.Devices());
   request.wall = wall;
+  request.actual_over_expected = std::move(like_runs);
   const Result<Estimate> estimate = MakeEstimate(request, *book, SystemClock().Now());
   if (!estimate.ok()) return {{"note", estimate.error().Format()}};
   return {{"device_ms", {{"p50", estimate->p50.count()}, {"p90", estimate->p90.count()}}},
@@ -69,9 +96,31 @@ nlohmann::json CostJson(const JobSpec& job, Millis wall, const std::string& home
           {"basis", estimate->basis}};
 }
 
-nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const std::string& home) {
-  const std::optional<MachineRates> rates = ReadMachineRates(home);
-  const bool fast_bf16 = !rates || rates->fast_bf16();
+// What the job will take and cost. REQUIRES: the scheduler was asked, and its answer, where one came, stands in the plan.
+void AddTimeAndCost(Session& session, const JobSpec& job, const CheckedInputs& checked, nlohmann::json& plan) {
+  const std::optional<MachineRates> rates = ReadMachineRates(session.home());
+  const WorkEstimate work = EstimateWork(job, checked.facts, ComputesBf16(rates));
+  const bool scheduler_answers = plan.contains("scheduler");
+  if (const std::optional<Millis> wall = WallTime(job, work, rates)) {
+    plan["wall_ms"] = wall->count();
+    plan["cost"] = CostJson(job, *wall, scheduler_answers ? LikeRuns(session, job, checked.facts) : std::vector<double>(),
+                            BookFor(session, scheduler_answers));
+    if (rates && work.flops > 0) {
+      plan["stands_on"] = fmt::format(
+          "{:.3g} FLOPs over half of this machine's peak ({:.0f} GFLOP/s a core in bf16, {:.0f} in fp32, measured at the first "
+          "lorry up)",
+          work.flops, rates->bf16_gflops, rates->fp32_gflops);
+      if (session.is_remote()) plan["notes"].push_back("time: by this machine's rates, not those of the scheduler's workers");
+    }
+  } else if (job.resources.gpus) {
+    plan["notes"].push_back("time and cost: not known yet for GPUs, since no run on one is on record");
+  } else {
+    plan["notes"].push_back(rates ? "time and cost: not known without the model's files"
+                                  : "time and cost: not known before this machine's rates are measured at the first lorry up");
+  }
+}
+
+nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, bool fast_bf16) {
   const WorkEstimate work = EstimateWork(job, checked.facts, fast_bf16);
   nlohmann::json plan = {{"kind", std::string(job.kind())},
                          {"name", job.name},
@@ -84,8 +133,9 @@ nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const 
                          {"notes", checked.facts.notes}};
   const bool asks_bf16 =
       job.finetune() != nullptr ? job.finetune()->training.precision == TrainPrecision::kBf16 : job.batch() != nullptr;
-  if (asks_bf16 && !fast_bf16 && !job.resources.gpus)
+  if (asks_bf16 && !fast_bf16 && !job.resources.gpus) {
     plan["notes"].push_back("this CPU has no AVX-512 BF16: it computes in fp32");
+  }
   if (work.steps > 0) plan["steps"] = work.steps;
   if (job.finetune() != nullptr) plan["rows"] = checked.facts.rows;
   if (job.batch() != nullptr) plan["rows"] = work.rows, plan["faulty_rows"] = checked.facts.faulty_rows;
@@ -93,21 +143,6 @@ nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const 
   if (work.tokens > 0) plan["tokens"] = work.tokens;
   if (work.adapter_parameters > 0) plan["adapter_parameters"] = work.adapter_parameters;
   if (work.memory_bytes > 0) plan["memory_bytes"] = work.memory_bytes;
-  if (const std::optional<Millis> wall = WallTime(job, work, rates)) {
-    plan["wall_ms"] = wall->count();
-    plan["cost"] = CostJson(job, *wall, home);
-    if (rates && work.flops > 0) {
-      plan["stands_on"] = fmt::format(
-          "{:.3g} FLOPs over half of this machine's peak ({:.0f} GFLOP/s a core in bf16, {:.0f} in fp32, measured at the first "
-          "lorry up)",
-          work.flops, rates->bf16_gflops, rates->fp32_gflops);
-    }
-  } else if (job.resources.gpus) {
-    plan["notes"].push_back("time and cost: not known yet for GPUs, since no run on one is on record");
-  } else {
-    plan["notes"].push_back(rates ? "time and cost: not known without the model's files"
-                                  : "time and cost: not known before this machine's rates are measured at the first lorry up");
-  }
   return plan;
 }
 
@@ -177,11 +212,24 @@ Result<int> RunPlan(Session& session, const PlanOptions& options) {
     session.terminal().PrintErrors(checked.errors);
     return 2;
   }
-  nlohmann::json plan = PlanJson(*job.spec, checked, session.home());
+  nlohmann::json plan = PlanJson(*job.spec, checked, ComputesBf16(ReadMachineRates(session.home())));
   LORRY_TRY(AskScheduler(session, job, plan));
+  AddTimeAndCost(session, *job.spec, checked, plan);
   session.terminal().Print(PlanText(plan));
   session.terminal().PrintJson(plan);
   return 0;
+}
+
+void RecordExpectation(Session& session, const RunId& run, const JobSpec& job, const CheckedInputs& checked) {
+  const std::optional<MachineRates> rates = ReadMachineRates(session.home());
+  const std::optional<Millis> wall = WallTime(job, EstimateWork(job, checked.facts, ComputesBf16(rates)), rates);
+  if (!wall) return;
+  (void)session.Ask("estimate.record",
+                    {{"run", run.str()},
+                     {"device_kind", KindOf(job.resources)},
+                     {"devices", job.resources.Devices()},
+                     {"wall_ms", wall->count()}},
+                    /*changes=*/true);
 }
 
 }  // namespace lorry

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "cli/follow.h"
 #include "cli/input_checks.h"
+#include "cli/plan.h"
 #include "configs/job_spec.h"
 
 namespace lorry {
@@ -131,6 +132,7 @@ Result<int> RunSubmit(Session& session, const SubmitOptions& options) {
   LORRY_TRY(PushInputs(session, *job.spec, request.inputs));
   const Result<wire::Submitted> submitted = scheduler->Submit(request);
   if (!submitted.ok()) return Placed(job, submitted.error());
+  RecordExpectation(session, submitted->run, *job.spec, checked);
   if (submitted->existing) session.terminal().Note("this submission had been made before; nothing was started again");
   if (!options.wait) {
     session.terminal().Print(submitted->run.str() + "\n");

@@ -60,23 +60,4 @@ Status RecordEstimate(Database& db, const RunId& run, const Estimate& estimate, 
       ToString(estimate.usd_p90.e18()), estimate.basis, now);
 }
 
-Result<std::optional<Estimate>> FindEstimate(Database& db, const RunId& run) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT device_kind, devices, p50_ms, p90_ms, usd_p50_e18, usd_p90_e18, basis"
-                                           " FROM ledger_estimate WHERE run = ?",
-                                           run));
-  LORRY_ASSIGN_OR_RETURN(const bool some, rows.Next());
-  if (!some) return std::optional<Estimate>();
-  Estimate estimate;
-  estimate.device_kind = rows.Text(0);
-  estimate.devices = static_cast<int>(rows.Integer(1));
-  estimate.p50 = DeviceMillis(rows.Integer(2));
-  estimate.p90 = DeviceMillis(rows.Integer(3));
-  LORRY_ASSIGN_OR_RETURN(const Int128 usd_p50, ParseInt128(rows.Text(4)));
-  LORRY_ASSIGN_OR_RETURN(const Int128 usd_p90, ParseInt128(rows.Text(5)));
-  estimate.usd_p50 = Dollars::FromE18(usd_p50);
-  estimate.usd_p90 = Dollars::FromE18(usd_p90);
-  estimate.basis = rows.Text(6);
-  return std::optional(std::move(estimate));
-}
-
 }  // namespace lorry

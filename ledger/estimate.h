@@ -38,8 +38,8 @@ struct Estimate {
 // kNotFound where the price book has no price for the kind now: a run without a price is refused before it starts.
 Result<Estimate> MakeEstimate(const EstimateRequest& request, const PriceBook& prices, Instant now);
 
-// Keeps the estimate that a run was accepted with; a second one for the same run is ignored. In the caller's transaction.
+// Keeps what was expected of a run by rates alone, which is what later estimates are scaled from; a second one for the same run
+// is ignored. In the caller's transaction.
 Status RecordEstimate(Database& db, const RunId& run, const Estimate& estimate, Instant now);
-Result<std::optional<Estimate>> FindEstimate(Database& db, const RunId& run);
 
 }  // namespace lorry

@@ -162,6 +162,43 @@ Result<std::string> RecordQuery(Database& db, const std::string& text, Instant n
   return json{{"added", added}}.dump();
 }
 
+// {run, device_kind, devices, wall_ms}: what was expected of the run.
+Result<std::string> RecordExpectation(Database& db, const std::string& text, Instant now) {
+  LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
+  const RunId run(wish.value("run", ""));
+  LORRY_TRY(CheckRunExists(db, run));
+  EstimateRequest request;
+  request.device_kind = wish.value("device_kind", "");
+  request.devices = wish.value("devices", 0);
+  request.wall = Millis(wish.value("wall_ms", int64_t{0}));
+  if (request.devices <= 0 || request.wall.count() <= 0) {
+    return MakeError(ErrorCode::kUsage, "estimate.record: devices and wall_ms are above 0");
+  }
+  LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
+  LORRY_ASSIGN_OR_RETURN(const Estimate estimate, MakeEstimate(request, prices, now));
+  LORRY_TRY(RecordEstimate(db, run, estimate, now));
+  return json{{"run", run.str()}}.dump();
+}
+
+// {kind, name, project, model, device_kind}: of the newest runs like it that succeeded, device time over what was expected.
+// Without a model of the registry only runs of the same name are alike.
+Result<std::string> LikeRuns(Database& db, const std::string& text) {
+  LORRY_ASSIGN_OR_RETURN(const json like, ParseJson(text));
+  json ratios = json::array();
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows, db.Ask("SELECT e.p50_ms, (SELECT sum(s.t1_ms - s.t0_ms) FROM ledger_slice s WHERE s.run = e.run) FROM "
+                        "ledger_estimate e JOIN run r ON r.run = e.run WHERE r.state = 'succeeded' AND r.kind = ?1 AND r.model = "
+                        "?2 AND r.project = ?3 AND (r.model <> '' OR r.name = ?4) AND e.device_kind = ?5 ORDER BY r.seq_no "
+                        "DESC LIMIT 50",
+                        like.value("kind", ""), like.value("model", ""), like.value("project", ""), like.value("name", ""),
+                        like.value("device_kind", "")));
+  for (;;) {
+    LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
+    if (!more) return json{{"actual_over_expected", std::move(ratios)}}.dump();
+    ratios.push_back(static_cast<double>(rows.Integer(1)) / static_cast<double>(rows.Integer(0)));
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<BooksPort> MakeBooksPort() { return std::make_unique<Books>(); }
@@ -171,6 +208,8 @@ void AddBooksQueries(QueryTable* table) {
   table->read["price.list"] = PricesNow;
   table->read["price.history"] = PriceHistory;
   table->write["price.record"] = RecordQuery;
+  table->read["estimate.like"] = LikeRuns;
+  table->write["estimate.record"] = RecordExpectation;
 }
 
 Result<int> TakePrices(Scheduler& scheduler) {

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "scheduler/scheduler.h"
 #include "tests/registry/registry_fixture.h"
+#include "tests/scheduler/hand_worker.h"
 #include "web/daemon.h"
 #include "web/site.h"
 
@@ -47,10 +48,10 @@ class Lorryd {
     return site_->Handle(request);
   }
 
-  std::string Submit(const std::string& name) {
+  std::string Submit(const std::string& id, const std::string& name) {
     const json job = {
         {"kind", "command"}, {"name", name}, {"project", "docs"}, {"argv", {"/bin/true"}}, {"resources", {{"cpus", 1}}}};
-    auto made = daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-" + name), job.dump(), {}});
+    auto made = daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId(id), job.dump(), {}});
     if (!made.ok()) FAIL(made.error().Format());
     return made->run.str();
   }
@@ -108,7 +109,7 @@ TEST_CASE("every page of an empty home stands, and says what to do") {
 
 TEST_CASE("a run that waits is on its page, escaped, and in the data") {
   Lorryd lorryd;
-  const std::string run = lorryd.Submit("echo");
+  const std::string run = lorryd.Submit("s-echo", "echo");
   CHECK(lorryd.Get("/").body.find(">" + run + "</a>") != std::string::npos);
   const HttpResponse page = lorryd.Get("/runs/" + run);
   CHECK(page.status == 200);
@@ -241,6 +242,26 @@ TEST_CASE("what a run that has not ended needs of the registry is neither taken 
   REQUIRE(lorryd.daemon_->scheduler().Call<wire::RunStands>(wire::CancelRun{made->run, true, ""}).ok());
   CHECK(removed().ok());
   CHECK(push("acme/tuned", files.ModelFiles(2)).ok());
+}
+
+TEST_CASE("estimates of like runs know how right they were") {
+  Lorryd lorryd;
+  Scheduler& scheduler = lorryd.daemon_->scheduler();
+  HandWorker worker(lorryd.home_.path(), scheduler.worker_endpoint());
+  worker.Hello(1);
+  for (const int64_t took_ms : {500, 3000}) {
+    const std::string run = lorryd.Submit("echo-" + std::to_string(took_ms), "echo");
+    const json wish = {{"run", run}, {"device_kind", "cpu"}, {"devices", 1}, {"wall_ms", 1000}};
+    REQUIRE(lorryd.TryQuery("estimate.record", wish).ok());
+    const auto grant = worker.Expect<wire::Grant>();
+    const Instant t0(1'800'000'000'000);
+    const wire::Span span{grant.devices[0], "cpu", UsageClass::kProductive, t0, t0 + Millis(took_ms)};
+    REQUIRE(worker.Ask<wire::FinishedAck>(wire::Finished{grant.attempt, EndReason::kDone, {}, {}, 0, {span}, ""}).accepted);
+  }
+  json like = {{"kind", "command"}, {"name", "echo"}, {"project", "docs"}, {"model", ""}, {"device_kind", "cpu"}};
+  CHECK(lorryd.Query("estimate.like", like, "")["actual_over_expected"] == json{3.0, 0.5});
+  like["name"] = "other";
+  CHECK(lorryd.Query("estimate.like", like, "")["actual_over_expected"].empty());
 }
 
 TEST_CASE("the Hugging Face face answers a stranger's miss in that client's words") {
