@@ -1,5 +1,8 @@
 #include "cli/registry_commands.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <memory>
@@ -27,6 +30,14 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string KindWord(ItemKind kind) { return kind == ItemKind::kModel ? "model" : "adapter"; }
+
+// Who asks, for the registry's logs: user@host.
+std::string Who() {
+  const passwd* user = getpwuid(geteuid());
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  return fmt::format("{}@{}", user != nullptr ? user->pw_name : std::to_string(geteuid()), host);
+}
 
 // A reference with its full name; a bare NAME is library/NAME.
 Result<std::string> FullReference(const std::string& text) {
@@ -119,6 +130,8 @@ Result<int> RunImport(Session& session, const ImportOptions& options) {
   nlohmann::json question = {
       {"kind", KindWord(options.kind)}, {"name", name}, {"private", nullptr}, {"base", nullptr}, {"alias", nullptr}};
   if (options.is_private) question["private"] = true;  // else as the name is
+  question["source"] = options.path;
+  question["by"] = Who();
   if (!options.base.empty()) {
     LORRY_ASSIGN_OR_RETURN(question["base"], FullReference(options.base));
   }
@@ -185,7 +198,8 @@ Result<int> RunAlias(Session& session, const AliasOptions& options) {
                      fmt::format("write lorry {} alias NAME@v3 prod, or --at TIME to look back", KindWord(options.kind)));
   }
   nlohmann::json question = {{"kind", KindWord(options.kind)}, {"name", full.substr(0, at)}, {"version", full.substr(at + 1)},
-                             {"alias", options.alias},         {"reason", options.reason},   {"if_current", nullptr}};
+                             {"alias", options.alias},         {"reason", options.reason},   {"by", Who()},
+                             {"if_current", nullptr}};
   if (!options.if_current.empty()) question["if_current"] = options.if_current;
   return AskAndShow(session, "registry.alias", question, /*changes=*/true);
 }

@@ -31,14 +31,22 @@ std::string NameText(const json& name) {
   for (const auto& [alias, version] : aliases.items()) {
     text += fmt::format("alias {} = {}\n", alias, version.is_string() ? version.get<std::string>() : "-");
   }
-  std::vector<std::vector<std::string>> table = {{"VERSION", "DIGEST", "CREATED", "FILES", "SIZE", "BASE", "RUN", "DOLLARS"}};
+  std::vector<std::vector<std::string>> table = {
+      {"VERSION", "DIGEST", "CREATED", "FILES", "SIZE", "BASE", "RUN", "DOLLARS", "SOURCE", "BY"}};
   for (const json& version : ListAt(name, "versions")) {
     const json files = ListAt(version, "files");
     table.push_back({TextAt(version, "version", "-"), TextAt(version, "digest").substr(0, kShownDigits),
                      TextAt(version, "created", "-"), std::to_string(files.size()), SizeOf(files), TextAt(version, "base", "-"),
-                     TextAt(version, "run", "-"), TextAt(version, "cost_usd", "-")});
+                     TextAt(version, "run", "-"), TextAt(version, "cost_usd", "-"), TextAt(version, "source", "-"),
+                     TextAt(version, "by", "-")});
   }
-  return text + (table.size() == 1 ? "no versions\n" : AlignColumns(table));
+  text += table.size() == 1 ? "no versions\n" : AlignColumns(table);
+  for (const json& move : ListAt(name, "alias_log")) {
+    const std::string reason = TextAt(move, "reason"), by = TextAt(move, "by");
+    text += fmt::format("{} alias {} = {}{}{}\n", TextAt(move, "at"), TextAt(move, "alias"), TextAt(move, "version", "-"),
+                        by.empty() ? "" : ", by " + by, reason.empty() ? "" : ": " + reason);
+  }
+  return text;
 }
 
 std::string VerdictText(const json& verdict) {

@@ -248,18 +248,17 @@ Result<AliasMove> AliasAt(Database& db, const std::string& name, const std::stri
     return MakeError(ErrorCode::kNotFound,
                      fmt::format("registry: {} had no alias {} at {}", name, EscapeControl(alias), FormatUtc(at)));
   }
-  return AliasMove{rows.Integer(0), rows.Time(1), rows.Text(2), rows.Text(3)};
+  return AliasMove{alias, rows.Integer(0), rows.Time(1), rows.Text(2), rows.Text(3)};
 }
 
-Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& name, const std::string& alias) {
+Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& name) {
   std::vector<AliasMove> moves;
   LORRY_ASSIGN_OR_RETURN(
-      Rows rows,
-      db.Ask("SELECT version, at_ms, by, reason FROM registry_alias WHERE name = ? AND alias = ? ORDER BY move", name, alias));
+      Rows rows, db.Ask("SELECT alias, version, at_ms, by, reason FROM registry_alias WHERE name = ? ORDER BY move", name));
   while (true) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return moves;
-    moves.push_back({rows.Integer(0), rows.Time(1), rows.Text(2), rows.Text(3)});
+    moves.push_back({rows.Text(0), rows.Integer(1), rows.Time(2), rows.Text(3), rows.Text(4)});
   }
 }
 

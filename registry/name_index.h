@@ -71,13 +71,15 @@ struct AliasChange {
 Result<int64_t> SetAlias(Database& db, const AliasChange& change, Instant now);
 
 struct AliasMove {
+  std::string alias;
   int64_t version = 0;  // 0: taken away
   Instant at;
   std::string by, reason;
 };
 // Where an alias stood at an instant. kNotFound where it did not exist then.
 Result<AliasMove> AliasAt(Database& db, const std::string& name, const std::string& alias, Instant at);
-Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& name, const std::string& alias);  // oldest first
+// Every move of every alias of the name, oldest first.
+Result<std::vector<AliasMove>> AliasHistory(Database& db, const std::string& name);
 
 // Takes a version out of the index; its number is never given again. kConflict where an alias stands at it or another version
 // is built on it. Blobs stay.

@@ -142,13 +142,23 @@ Answer Show(Database& db, const Question& question) {
   LORRY_ASSIGN_OR_RETURN(const NameEntry name, Named(db, question));
   LORRY_ASSIGN_OR_RETURN(const std::vector<VersionEntry> versions, ListVersions(db, name.name));
   LORRY_ASSIGN_OR_RETURN(const auto aliases, ListAliases(db, name.name));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<AliasMove> moves, AliasHistory(db, name.name));
+  Json log = Json::array();
+  for (const AliasMove& move : moves) {
+    log.push_back({{"alias", move.alias},
+                   {"version", move.version == 0 ? Json() : Json(VersionText(move.version))},
+                   {"at", FormatUtc(move.at)},
+                   {"by", move.by},
+                   {"reason", move.reason}});
+  }
   Json list = Json::array();
   for (const VersionEntry& version : versions) list.push_back(VersionJson(version));
   return Reply({{"name", name.name},
                 {"kind", NameOf(name.kind)},
                 {"private", name.is_private},
                 {"versions", std::move(list)},
-                {"aliases", AliasesJson(aliases)}});
+                {"aliases", AliasesJson(aliases)},
+                {"alias_log", std::move(log)}});
 }
 
 Result<VersionEntry> Referred(Database& db, const Question& question, const char* key) {

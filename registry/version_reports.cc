@@ -87,6 +87,8 @@ Json VersionJson(const VersionEntry& version) {
           {"base", BaseJson(manifest)},
           {"run", TextOrNull(manifest.origin.run.str())},
           {"created", FormatUtc(manifest.created)},
+          {"source", TextOrNull(manifest.origin.source)},
+          {"by", TextOrNull(manifest.origin.creator)},
           {"cost_usd", TextOrNull(manifest.origin.cost_usd)}};
 }
 

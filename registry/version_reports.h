@@ -21,7 +21,7 @@ Result<nlohmann::json> LineageOf(Database& db, const VersionEntry& version);
 // {from, to, files: [{path, change, from, to}], manifest: [{key, from, to}]}
 nlohmann::json DiffVersions(const VersionEntry& from, const VersionEntry& to);
 
-// {version, digest, files, base, run, created, cost_usd}: a version in a list.
+// {version, digest, files, base, run, created, source, by, cost_usd}: a version in a list.
 nlohmann::json VersionJson(const VersionEntry& version);
 // [{path, digest, size}]
 nlohmann::json FileListJson(const Manifest& manifest);

@@ -47,7 +47,19 @@ class Home {
     std::filesystem::copy(path() + "/keys", home + "/keys", std::filesystem::copy_options::recursive);
     return Session({.json = true, .home = home, .address = daemon_->scheduler().client_endpoint()}, terminal);
   }
-  Scheduler& scheduler() { return daemon_->scheduler(); }
+  // A tiny model as a version of the name; its files.
+  json Push(const std::string& name, int seed) {
+    const TempDirectory store;
+    RegistryFixture made(store.path());
+    json question = {{"kind", "model"}, {"name", name}, {"files", json::array()}};
+    for (const BlobEntry& file : made.ModelFiles(seed)) {
+      const std::string bytes = *made.blobs().ReadBytes(file.digest, 1 << 20);
+      REQUIRE(daemon_->scheduler().Call<wire::BlobStored>(wire::PutBlob{file.digest, file.size, 0, bytes}).ok());
+      question["files"].push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+    }
+    REQUIRE(daemon_->scheduler().Call<wire::JsonReply>(wire::Query{"registry.import", question.dump(), ""}).ok());
+    return question["files"];
+  }
 
  private:
   TempDirectory folder_;
@@ -71,17 +83,22 @@ TEST_CASE("a token's text is shown, and stands nowhere in the state, which is it
   }
 }
 
+TEST_CASE("who pushed a version from where and who moved an alias is shown") {
+  Home home;
+  home.Push("acme/m", 1);
+  home.Do({"model", "alias", "acme/m@v1", "prod", "--reason", "first"});
+  const json shown = home.Do({"model", "show", "acme/m"});
+  CHECK(shown["alias_log"][0]["by"].get<std::string>().find('@') != std::string::npos);
+  CHECK(shown["alias_log"][0]["reason"] == "first");
+  CHECK(shown["versions"][0].contains("source"));
+  CHECK(home.Call({"adapter", "rm", "acme/m@v1"}).status == 5);
+  CHECK(home.Do({"model", "visibility", "acme/m", "private"})["previous"] == false);
+}
+
 TEST_CASE("of a remote model the checks of a job fetch headers and small files, and keep nothing") {
   Home home;
-  const TempDirectory store, other;
-  RegistryFixture files(store.path());
-  json question = {{"kind", "model"}, {"name", "acme/m"}, {"files", json::array()}};
-  for (const BlobEntry& file : files.ModelFiles(1)) {
-    const std::string bytes = *files.blobs().ReadBytes(file.digest, 1 << 20);
-    REQUIRE(home.scheduler().Call<wire::BlobStored>(wire::PutBlob{file.digest, file.size, 0, bytes}).ok());
-    question["files"].push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
-  }
-  REQUIRE(home.scheduler().Call<wire::JsonReply>(wire::Query{"registry.import", question.dump(), ""}).ok());
+  const TempDirectory other;
+  const json files = home.Push("acme/m", 1);
   Terminal terminal(true);
   Session session = home.Remote(other.path(), terminal);
   const Result<LocalModel> headers = FindModel(session, "acme/m", ModelPart::kHeaders);
@@ -95,7 +112,7 @@ TEST_CASE("of a remote model the checks of a job fetch headers and small files, 
   const Result<LocalModel> whole = FindModel(session, "acme/m");
   REQUIRE(whole.ok());
   const Result<std::string> there = ReadFile(whole->path + "/model.safetensors");
-  CHECK(Sha256Of(*there).hex() == question["files"][1]["digest"]);
+  CHECK(Sha256Of(*there).hex() == files[1]["digest"]);
 }
 
 }  // namespace

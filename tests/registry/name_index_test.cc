@@ -50,7 +50,10 @@ TEST_CASE("aliases move by compare-and-set, and the log knows where they stood")
   CHECK(AliasAt(db, "acme/m", "prod", Instant(999)).error().code == ErrorCode::kNotFound);
   CHECK(AliasAt(db, "acme/m", "prod", Instant(1999))->version == 1);
   CHECK(AliasAt(db, "acme/m", "prod", Instant(2000))->by == "bob");
-  CHECK(AliasHistory(db, "acme/m", "prod")->size() == 2);
+  const std::vector<AliasMove> moves = *AliasHistory(db, "acme/m");
+  CHECK(moves.size() == 4);
+  CHECK((moves[1].alias == "prod" && moves[1].version == 3 && moves[1].by == "bob" && moves[1].reason == "better"));
+  CHECK((moves[3].alias == "old/eu" && moves[3].version == 0));
   CHECK(*ListAliases(db, "acme/m") == std::map<std::string, int64_t>{{"prod", 3}});
 }
 
