@@ -14,10 +14,10 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/name_rules.h"
 #include "cli/model_source.h"
 #include "cli/registry_text.h"
 #include "cli/run_text.h"
-#include "configs/name_forms.h"
 #include "model/format/dtype.h"
 #include "model/format/import_gguf.h"
 #include "model/format/model_directory.h"
@@ -42,7 +42,7 @@ std::string Who() {
 // A reference with its full name; a bare NAME is library/NAME.
 Result<std::string> FullReference(const std::string& text) {
   const size_t at = text.find('@');
-  LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(text.substr(0, at)));
+  LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(text.substr(0, at)));
   return at == std::string::npos ? name : name + text.substr(at);
 }
 
@@ -126,7 +126,7 @@ Result<int> AskAndShow(Session& session, const std::string& query, const nlohman
 }  // namespace
 
 Result<int> RunImport(Session& session, const ImportOptions& options) {
-  LORRY_ASSIGN_OR_RETURN(const std::string name, NormalRepository(options.name));
+  LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(options.name));
   nlohmann::json question = {
       {"kind", KindWord(options.kind)}, {"name", name}, {"private", nullptr}, {"base", nullptr}, {"alias", nullptr}};
   if (options.is_private) question["private"] = true;  // else as the name is
@@ -205,7 +205,7 @@ Result<int> RunAlias(Session& session, const AliasOptions& options) {
 }
 
 Result<int> RunVisibility(Session& session, ItemKind kind, const std::string& name, bool is_private) {
-  LORRY_ASSIGN_OR_RETURN(const std::string full, NormalRepository(name));
+  LORRY_ASSIGN_OR_RETURN(const std::string full, FullName(name));
   LORRY_ASSIGN_OR_RETURN(
       const nlohmann::json answer,
       session.Ask("registry.visibility", {{"kind", KindWord(kind)}, {"name", full}, {"private", is_private}}, /*changes=*/true));

@@ -1,36 +1,17 @@
 #include "configs/name_forms.h"
 
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <system_error>
 
 #include <fmt/format.h>
 
+#include "base/name_rules.h"
 #include "base/text.h"
 
 namespace lorry {
 namespace {
 
-constexpr size_t kMaxNameBytes = 96;  // as Hugging Face has it
 constexpr size_t kMaxPathBytes = 4096;
-
-bool IsNameByte(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-}
-
-bool IsNamePart(std::string_view text) {
-  return !text.empty() && text.size() <= kMaxNameBytes && std::all_of(text.begin(), text.end(), IsNameByte) && text[0] != '.' &&
-         text[0] != '-';
-}
-
-bool IsEdgeByte(char c) { return c == '.' || c == '-'; }
-
-// "v12": what a version is called, so nothing else may be.
-bool IsVersionWord(std::string_view text) {
-  return text.size() > 1 && text[0] == 'v' &&
-         std::all_of(text.begin() + 1, text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
 
 Error Wrong(std::string_view text, std::string_view rule) {
   return MakeError(ErrorCode::kSpec, fmt::format("\"{}\" {}", EscapeControl(text, 80), rule));
@@ -51,20 +32,24 @@ Result<std::string> Path(std::string_view text, const std::string& folder) {
   return Absolute(text, folder);
 }
 
+// What the rules of names say, as an error of the job.
+Error InJob(Error error) {
+  error.code = ErrorCode::kSpec;
+  return error;
+}
+
+Result<std::string> Repository(std::string_view text) {
+  Result<std::string> name = FullName(text);
+  return name.ok() ? name : InJob(name.error());
+}
+
 Result<std::string> Alias(std::string_view text) {
-  const std::vector<std::string> parts = Split(text, '/');
-  const bool good =
-      text.size() <= 128 && std::all_of(parts.begin(), parts.end(), [](const std::string& part) { return IsNamePart(part); });
-  if (!good) return Wrong(text, "is not an alias: letters, digits, . _ - and /");
-  const bool commit = text.size() == 40 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-  if (IsVersionWord(text) || text == "main" || text == "HEAD" || commit) {
-    return Wrong(text, "is reserved; an alias may not look like a version or a commit");
-  }
-  return std::string(text);
+  const Status checked = CheckAlias(text);
+  return checked.ok() ? Result<std::string>(std::string(text)) : InJob(checked.error());
 }
 
 // What may stand behind @: vN or an alias.
-bool IsRevision(std::string_view text) { return IsVersionWord(text) || Alias(text).ok(); }
+bool IsRevision(std::string_view text) { return ParseVersion(text).has_value() || CheckAlias(text).ok(); }
 
 Result<std::string> Reference(std::string_view text, const std::string& folder, bool look) {
   const size_t at = text.find('@');
@@ -75,7 +60,7 @@ Result<std::string> Reference(std::string_view text, const std::string& folder, 
       (look && at == std::string_view::npos && !text.empty() && std::filesystem::is_directory(Absolute(text, folder), ignored))) {
     return Path(text, folder);
   }
-  Result<std::string> name = NormalRepository(text.substr(0, at));
+  Result<std::string> name = FullName(text.substr(0, at));
   if (!name.ok()) {
     name = Wrong(text, "is neither a registry name (ORG/NAME@VERSION) nor a directory that exists");
     return name;
@@ -86,27 +71,6 @@ Result<std::string> Reference(std::string_view text, const std::string& folder, 
 }
 
 }  // namespace
-
-Result<std::string> NormalRepository(std::string_view text) {
-  static constexpr std::array<std::string_view, 9> kReserved = {"api",      "v1",      "v2",      "runs",   "cost",
-                                                                "registry", "workers", "metrics", "healthz"};
-  const size_t slash = text.find('/');
-  const std::string_view org = slash == std::string_view::npos ? std::string_view("library") : text.substr(0, slash);
-  const std::string_view name = slash == std::string_view::npos ? text : text.substr(slash + 1);
-  if (!IsNamePart(org) || !IsNamePart(name)) return Wrong(text, "is not a name: ORG/NAME of letters, digits, . _ -");
-  if (text.find("--") != std::string_view::npos || text.find("..") != std::string_view::npos || org.ends_with(".git") ||
-      name.ends_with(".git") || IsEdgeByte(org.back()) || IsEdgeByte(name.back())) {
-    return Wrong(text, "is not a name: no --, no .., no . or - or .git at the end");
-  }
-  const size_t dot = name.rfind('.');
-  if (dot != std::string_view::npos && IsVersionWord(name.substr(dot + 1))) {
-    return Wrong(text, "is reserved: names that end in .vN are versions");
-  }
-  if (std::find(kReserved.begin(), kReserved.end(), org) != kReserved.end() || org == "readyz") {
-    return Wrong(text, "is reserved: this organisation is one of Lorry's own paths");
-  }
-  return fmt::format("{}/{}", org, name);
-}
 
 Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder, bool look) {
   switch (form) {
@@ -126,7 +90,7 @@ Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::s
     case TextForm::kPath:
       return Path(text, folder);
     case TextForm::kRepository:
-      return NormalRepository(text);
+      return Repository(text);
     case TextForm::kReference:
       return Reference(text, folder, look);
     case TextForm::kAlias:

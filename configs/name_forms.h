@@ -27,7 +27,4 @@ enum class TextForm {
 // because one of that name exists here: for jobs that come from elsewhere.
 Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::string& folder, bool look = true);
 
-// A repository's full name, "org/name". Errors: kSpec, with what the rules are.
-Result<std::string> NormalRepository(std::string_view text);
-
 }  // namespace lorry

@@ -242,27 +242,4 @@ Status BlobStore::Verify(const Digest& digest) const {
                    "bring it back from a backup");
 }
 
-Status BlobStore::Materialize(const std::vector<BlobEntry>& files, const std::filesystem::path& dir) const {
-  LORRY_TRY(MakeDirectories(dir.string()));
-  for (const BlobEntry& file : files) {
-    if (!IsSafePath(file.path)) {
-      return MakeError(ErrorCode::kData, fmt::format("\"{}\" is no name for a file", EscapeControl(file.path)));
-    }
-    if (!Has(file.digest)) return Missing(file.digest);
-    const std::filesystem::path target = dir / file.path;
-    LORRY_TRY(MakeDirectories(target.parent_path().string()));
-    std::error_code failed;
-    std::filesystem::create_hard_link(PathOf(file.digest), target, failed);
-    if (!failed) continue;
-    if (failed == std::errc::file_exists) {
-      LORRY_ASSIGN_OR_RETURN(const Digest there, Sha256OfFile(target.string()));
-      if (there == file.digest) continue;
-      return MakeError(ErrorCode::kConflict, fmt::format("{} is there already and is another file", target.string()));
-    }
-    std::filesystem::copy_file(PathOf(file.digest), target, failed);
-    if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot write {}: {}", target.string(), failed.message()));
-  }
-  return OkStatus();
-}
-
 }  // namespace lorry

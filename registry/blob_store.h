@@ -61,10 +61,6 @@ class BlobStore {
   // Reads every byte: kData where the bytes are no longer those of the name, kNotFound.
   Status Verify(const Digest& digest) const;
 
-  // Makes `dir` and puts the files there under their names: hard links where the file system allows, else copies. For folders
-  // that only Lorry reads: who writes into a link writes into the blob. kConflict where another file is there already.
-  Status Materialize(const std::vector<BlobEntry>& files, const std::filesystem::path& dir) const;
-
  private:
   std::string UploadPathOf(const Digest& digest) const;
   Result<UploadState> FinishUpload(const Digest& digest, const std::string& upload) const;

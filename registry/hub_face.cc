@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/percent.h"
 #include "base/text.h"
 #include "registry/hub_entries.h"
 #include "registry/hub_route.h"

@@ -20,8 +20,4 @@ struct HubRoute {
 // nullopt for a path that is none of them, or has a malformed escape or a %00.
 std::optional<HubRoute> ParseHubPath(std::string_view path);
 
-// "%2F" -> "/". nullopt for a malformed escape or a zero byte.
-std::optional<std::string> PercentDecode(std::string_view text);
-std::string PercentEncode(std::string_view text, std::string_view keep = "");
-
 }  // namespace lorry

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/name_rules.h"
 #include "base/result.h"
 #include "base/store/store.h"
 #include "base/units.h"
 #include "registry/manifest.h"
-#include "registry/name_rules.h"
 
 namespace lorry {
 

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/files.h"
+#include "base/percent.h"
 #include "base/text.h"
 
 namespace lorry {
@@ -28,12 +29,6 @@ std::string Lower(std::string_view text) {
   return lower;
 }
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 bool IsLoopback(MHD_Connection* connection) {
   const MHD_ConnectionInfo* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
   if (info == nullptr || info->client_addr == nullptr) return false;
@@ -49,15 +44,15 @@ Status SplitTarget(const std::string& target, HttpRequest* request) {
   request->path = target.substr(0, question);
   for (const std::string& part : Split(request->path, '/')) {
     if (part.empty()) continue;
-    LORRY_ASSIGN_OR_RETURN(std::string segment, DecodePercent(part));
+    LORRY_ASSIGN_OR_RETURN(std::string segment, AddressText(part));
     request->segments.push_back(std::move(segment));
   }
   if (question == std::string::npos) return OkStatus();
   for (const std::string& pair : Split(std::string_view(target).substr(question + 1), '&')) {
     if (pair.empty()) continue;
     const size_t equals = pair.find('=');
-    LORRY_ASSIGN_OR_RETURN(std::string name, DecodePercent(pair.substr(0, equals), true));
-    LORRY_ASSIGN_OR_RETURN(std::string value, DecodePercent(equals == std::string::npos ? "" : pair.substr(equals + 1), true));
+    LORRY_ASSIGN_OR_RETURN(std::string name, AddressText(pair.substr(0, equals), true));
+    LORRY_ASSIGN_OR_RETURN(std::string value, AddressText(equals == std::string::npos ? "" : pair.substr(equals + 1), true));
     request->query.emplace(std::move(name), std::move(value));
   }
   return OkStatus();
@@ -202,24 +197,12 @@ std::string HttpRequest::Header(const std::string& name) const {
 
 std::string HttpRequest::Origin() const { return (tls ? "https://" : "http://") + Header("host"); }
 
-Result<std::string> DecodePercent(std::string_view text, bool plus_is_blank) {
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && plus_is_blank) {
-      decoded.push_back(' ');
-    } else if (text[i] == '%') {
-      const int high = i + 3 <= text.size() ? HexDigit(text[i + 1]) : -1;
-      const int low = i + 3 <= text.size() ? HexDigit(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return MakeError(ErrorCode::kUsage, "a broken % escape in the address");
-      if (high == 0 && low == 0) return MakeError(ErrorCode::kUsage, "a zero byte in the address");
-      decoded.push_back(static_cast<char>(high << 4 | low));
-      i += 2;
-    } else {
-      decoded.push_back(text[i]);
-    }
-  }
-  if (!IsValidUtf8(decoded)) return MakeError(ErrorCode::kUsage, "the address is not UTF-8 text");
-  return decoded;
+Result<std::string> AddressText(std::string text, bool plus_is_blank) {
+  if (plus_is_blank) std::replace(text.begin(), text.end(), '+', ' ');
+  const std::optional<std::string> decoded = PercentDecode(text);
+  if (!decoded) return MakeError(ErrorCode::kUsage, "a broken % escape or a zero byte in the address");
+  if (!IsValidUtf8(*decoded)) return MakeError(ErrorCode::kUsage, "the address is not UTF-8 text");
+  return *decoded;
 }
 
 HttpResponse TextResponse(int status, std::string text) {

@@ -77,7 +77,7 @@ class HttpServer {
 };
 
 // "a%2Fb" -> "a/b". Errors: kUsage for a broken escape or a zero byte.
-Result<std::string> DecodePercent(std::string_view text, bool plus_is_blank = false);
+Result<std::string> AddressText(std::string text, bool plus_is_blank = false);
 
 HttpResponse TextResponse(int status, std::string text);
 HttpResponse JsonResponse(int status, std::string json);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/name_rules.h"
 #include "base/text.h"
 #include "ledger/books.h"
 #include "registry/hub_face.h"
@@ -44,8 +45,6 @@ std::string TextAt(const json& object, const char* key) {
   return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>() : "";
 }
 
-constexpr size_t kLongestName = 96;  // registry/name_rules.cc
-
 Error AtKey(Error error, const char* key) {
   error.code = ErrorCode::kSpec;
   error.key = key;
@@ -59,7 +58,7 @@ std::string NameOfDirectory(const std::string& directory) {
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') c = '_';
   }
-  name.resize(std::min(name.size(), kLongestName));
+  name.resize(std::min(name.size(), kMaxNameBytes));
   return "library/" + (name.empty() ? "model" : name);
 }
 

@@ -39,7 +39,7 @@ class Lorryd {
         part += c;
         continue;
       }
-      if (!part.empty()) request.segments.push_back(*DecodePercent(part));
+      if (!part.empty()) request.segments.push_back(*AddressText(part));
       part.clear();
     }
     request.from_loopback = from_loopback;

@@ -7,12 +7,12 @@ namespace lorry {
 namespace {
 
 TEST_CASE("escapes of an address") {
-  CHECK(*DecodePercent("a%2Fb%20c") == "a/b c");
-  CHECK(*DecodePercent("a+b", true) == "a b");
-  CHECK(*DecodePercent("a+b") == "a+b");
+  CHECK(*AddressText("a%2Fb%20c") == "a/b c");
+  CHECK(*AddressText("a+b", true) == "a b");
+  CHECK(*AddressText("a+b") == "a+b");
   for (const char* broken : {"%", "%2", "%zz", "a%00b", "a%FFb", "\xE9"}) {
     INFO(broken);
-    CHECK(DecodePercent(broken).error().code == ErrorCode::kUsage);
+    CHECK(AddressText(broken).error().code == ErrorCode::kUsage);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "registry/name_rules.h"
+#include "base/name_rules.h"
 
 #include <catch2/catch.hpp>
 
@@ -9,7 +9,7 @@ TEST_CASE("names that Hugging Face clients accept, and no others") {
   CHECK(*FullName("smollm2") == "library/smollm2");
   CHECK(*FullName("acme/Debian_synopsis-2.x") == "acme/Debian_synopsis-2.x");
   for (const char* name : {"", "/", "a/", "/a", "a/b/c", "a b/c", "a/b--c", "a/b..c", "a/.b", "a/b-", "a/b.git", "api/x", "v1/x",
-                           "runs/x", "a/b.v3", "a/\xc3\xa9"}) {
+                           "runs/x", "readyz/x", "a/b.v3", "a/b.v0", "a/\xc3\xa9"}) {
     CAPTURE(name);
     CHECK(FullName(name).error().code == ErrorCode::kUsage);
   }
@@ -30,7 +30,8 @@ TEST_CASE("versions, commits and pinned names") {
 
 TEST_CASE("aliases may hold slashes, and are never mistaken for a revision of another sort") {
   for (const char* alias : {"prod", "prod/eu", "a.b_c-d"}) CHECK(CheckAlias(alias).ok());
-  for (const std::string alias : {"", "main", "HEAD", "v3", "a//b", "/a", "a/", "a/..", "a b", "\xc3\xa9"}) {
+  for (const std::string alias :
+       {"", "main", "HEAD", "v3", "v0", "v01", "-a", "a/.b", "a//b", "/a", "a/", "a/..", "a b", "\xc3\xa9"}) {
     CHECK_FALSE(CheckAlias(alias).ok());
   }
   CHECK_FALSE(CheckAlias(std::string(40, 'a')).ok());

@@ -1,4 +1,4 @@
-#include "registry/name_rules.h"
+#include "base/name_rules.h"
 
 #include <algorithm>
 #include <array>
@@ -13,25 +13,30 @@ namespace {
 
 constexpr std::array<std::string_view, 10> kReservedOrganisations = {"api",      "v1",      "v2",      "runs",    "cost",
                                                                      "registry", "workers", "metrics", "healthz", "readyz"};
-constexpr size_t kMaxPart = 96;
 constexpr size_t kMaxAlias = 128;
 
 bool IsNameLetter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
 }
 
-bool IsNamePart(std::string_view part) {
-  if (part.empty() || part.size() > kMaxPart || !std::all_of(part.begin(), part.end(), IsNameLetter)) return false;
-  const bool edges = part.front() == '.' || part.front() == '-' || part.back() == '.' || part.back() == '-';
-  return !edges && part.find("--") == part.npos && part.find("..") == part.npos && !part.ends_with(".git");
+bool IsEdgeLetter(char c) { return c == '.' || c == '-'; }
+
+// "v12", and "v0" and "v01" with it: what looks like a version is nothing else.
+bool IsVersionWord(std::string_view text) {
+  return text.size() > 1 && text[0] == 'v' &&
+         std::all_of(text.begin() + 1, text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-Error BadName(std::string_view name, std::string_view why) {
-  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" is no possible name: {}", EscapeControl(name), why),
-                   "use ORG/NAME of letters, digits, '.', '_' and '-'");
+Error Wrong(std::string_view text, std::string_view rule) {
+  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" {}", EscapeControl(text, 80), rule));
 }
 
 }  // namespace
+
+bool IsNamePart(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxNameBytes && std::all_of(text.begin(), text.end(), IsNameLetter) &&
+         !IsEdgeLetter(text.front());
+}
 
 std::optional<int64_t> ParseVersion(std::string_view text) {
   if (text.size() < 2 || text.size() > 16 || text[0] != 'v' || text[1] == '0') return std::nullopt;
@@ -51,19 +56,24 @@ std::optional<PinnedName> ParsePinnedName(std::string_view name) {
   return PinnedName{std::string(name.substr(0, dot)), *version};
 }
 
-Result<std::string> FullName(std::string_view name) {
-  const std::string full = name.find('/') == name.npos ? fmt::format("library/{}", name) : std::string(name);
-  const size_t slash = full.find('/');
-  const std::string_view organisation = std::string_view(full).substr(0, slash);
-  const std::string_view rest = std::string_view(full).substr(slash + 1);
-  if (!IsNamePart(organisation) || !IsNamePart(rest)) {
-    return BadName(name, "a part has letters that are not allowed, or is too long or empty");
+Result<std::string> FullName(std::string_view text) {
+  const size_t slash = text.find('/');
+  const std::string_view organisation = slash == text.npos ? std::string_view("library") : text.substr(0, slash);
+  const std::string_view name = slash == text.npos ? text : text.substr(slash + 1);
+  if (!IsNamePart(organisation) || !IsNamePart(name)) return Wrong(text, "is not a name: ORG/NAME of letters, digits, . _ -");
+  for (const std::string_view part : {organisation, name}) {
+    if (part.find("--") != part.npos || part.find("..") != part.npos || part.ends_with(".git") || IsEdgeLetter(part.back())) {
+      return Wrong(text, "is not a name: no --, no .., no . or - or .git at the end");
+    }
+  }
+  const size_t dot = name.rfind('.');
+  if (dot != name.npos && IsVersionWord(name.substr(dot + 1))) {
+    return Wrong(text, "is reserved: names that end in .vN are versions");
   }
   if (std::find(kReservedOrganisations.begin(), kReservedOrganisations.end(), organisation) != kReservedOrganisations.end()) {
-    return BadName(name, fmt::format("\"{}\" is reserved", organisation));
+    return Wrong(text, "is reserved: this organisation is one of Lorry's own paths");
   }
-  if (ParsePinnedName(rest)) return BadName(name, "names that end in .vN stand for versions");
-  return full;
+  return fmt::format("{}/{}", organisation, name);
 }
 
 bool IsCommit(std::string_view text) {
@@ -72,14 +82,15 @@ bool IsCommit(std::string_view text) {
 }
 
 Status CheckAlias(std::string_view alias) {
-  bool good = !alias.empty() && alias.size() <= kMaxAlias && alias != "main" && alias != "HEAD" && !ParseVersion(alias) &&
-              !IsCommit(alias);
-  for (const std::string& part : Split(alias, '/')) {
-    good = good && !part.empty() && part != "." && part != ".." && std::all_of(part.begin(), part.end(), IsNameLetter);
+  const std::vector<std::string> parts = Split(alias, '/');
+  if (alias.size() > kMaxAlias ||
+      !std::all_of(parts.begin(), parts.end(), [](const std::string& part) { return IsNamePart(part); })) {
+    return Wrong(alias, "is not an alias: letters, digits, . _ - and /");
   }
-  if (good) return OkStatus();
-  return MakeError(ErrorCode::kUsage, fmt::format("\"{}\" is no possible alias", EscapeControl(alias)),
-                   "use letters, digits, '.', '_', '-' and '/'; not main, a version or a commit");
+  if (IsVersionWord(alias) || alias == "main" || alias == "HEAD" || IsCommit(alias)) {
+    return Wrong(alias, "is reserved; an alias may not look like a version or a commit");
+  }
+  return OkStatus();
 }
 
 Result<NameReference> ParseReference(std::string_view text) {
