@@ -70,7 +70,7 @@ Status CheckPromised(Database& db, const std::string& name, ItemKind kind) {
   for (const UnfinishedRun& run : runs) {
     if (run.kind != "finetune") continue;
     LORRY_ASSIGN_OR_RETURN(const json job, ParseJson(run.job_json));
-    const bool is_adapter = is_same(TextAt(job["output"], "adapter"));
+    const bool is_adapter = is_same(TextAt(job.value("output", json()), "adapter"));
     const bool is_model = run.model.empty() && is_same(NameOfDirectory(TextAt(job, "base_model")));
     if ((is_adapter && kind != ItemKind::kAdapter) || (is_model && kind != ItemKind::kModel)) {
       return MakeError(

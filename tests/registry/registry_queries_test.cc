@@ -51,9 +51,12 @@ TEST_CASE("a life in the registry, by its questions") {
       "registry.import", {{"kind", "model"}, {"name", "m"}, {"files", FilesJson(registry.ModelFiles(1))}, {"alias", "prod"}});
   CHECK(model["reference"] == "library/m@v1");
   CHECK(model["existing"] == false);
-  const Json adapter =
-      desk.Ask("registry.import",
-               {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m@prod"}, {"files", FilesJson(registry.AdapterFiles(1))}});
+  const Json adapter = desk.Ask("registry.import", {{"kind", "adapter"},
+                                                    {"name", "acme/a"},
+                                                    {"base", "m@prod"},
+                                                    {"files", FilesJson(registry.AdapterFiles(1))},
+                                                    {"source", "out/"},
+                                                    {"by", "ann@desk"}});
   desk.Ask("registry.import",
            {{"kind", "adapter"}, {"name", "acme/a"}, {"base", "m"}, {"files", FilesJson(registry.AdapterFiles(2))}});
 
@@ -61,10 +64,13 @@ TEST_CASE("a life in the registry, by its questions") {
   const Json shown = desk.Ask("registry.show", {{"kind", "adapter"}, {"name", "acme/a"}});
   CHECK(shown["versions"].size() == 2);
   CHECK(shown["versions"][0]["base"] == "library/m@v1");
+  CHECK(shown["versions"][0]["source"] == "out/");
+  CHECK(shown["versions"][0]["by"] == "ann@desk");
   CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v2");
   CHECK(desk.Ask("registry.alias", {{"name", "acme/a"}, {"alias", "prod"}, {"version", "v1"}, {"reason", "safe"}})["previous"] ==
         nullptr);
   CHECK(desk.Ask("registry.resolve", {{"reference", "acme/a"}})["version"] == "v1");
+  CHECK(desk.Ask("registry.show", {{"name", "acme/a"}})["alias_log"][0]["reason"] == "safe");
   CHECK(desk.Ask("registry.alias_at", {{"name", "acme/a"}, {"alias", "prod"}, {"at", "2030-01-01"}})["reason"] == "safe");
   CHECK(desk.Ask("registry.verify", {{"reference", "acme/a@v1"}})["whole"] == true);
   const Json lineage = desk.Ask("registry.lineage", {{"reference", "acme/a@v1"}});
