@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,8 +50,10 @@ class Home:
         self.path = pathlib.Path(self.folder.name)
         self.home = self.path / beneath / "home"
         self.devices = devices
-        self.prefix = [] if user is None else AS_NOBODY  # root runs its programs as a user whom modes of files hold back
-        if user is not None:
+        self.prefix, self.bin = [], BIN
+        if user is not None:  # root runs its programs as a user whom modes of files hold back, and who may not reach the build either
+            self.prefix, self.bin = AS_NOBODY, self.path / "bin"
+            shutil.copytree(BIN, self.bin)
             os.chown(self.path, user, user)
         self.env = {**os.environ, "LORRY_HOME": str(self.home), **(environment or {})}
 
@@ -67,7 +70,7 @@ class Home:
             self.folder.cleanup()
 
     def run(self, *words, **options):
-        return subprocess.run([*self.prefix, BIN / "lorry", *map(str, words)], env=self.env, capture_output=True, text=True, timeout=600, **options)
+        return subprocess.run([*self.prefix, self.bin / "lorry", *map(str, words)], env=self.env, capture_output=True, text=True, timeout=600, **options)
 
     def lorry(self, *words, status=0):
         """`lorry WORDS --json`: its document. The exit status must be `status`."""
