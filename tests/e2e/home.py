@@ -83,11 +83,11 @@ class Home:
         path.write_text(text)
         return path
 
-    def tiny_model(self, *options):
-        """Imports the tiny random model as t/tiny; gives its folder."""
+    def tiny_model(self, *options, name="t/tiny"):
+        """Imports the tiny random model; gives its folder."""
         folder = self.path / "tiny"
         subprocess.run([sys.executable, ROOT / "tests" / "support" / "tiny_model.py", folder, *options], check=True)
-        self.lorry("model", "import", folder, "--name", "t/tiny")
+        self.lorry("model", "import", folder, "--name", name)
         return folder
 
     def submit(self, job, *words):
