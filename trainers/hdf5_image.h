@@ -18,7 +18,7 @@
 
 namespace lorry::trainers {
 
-// Builds an image: one-dimensional data sets and text attributes of the root.
+// Builds an image: one-dimensional data sets; a text NAME is the bytes of a data set text/NAME.
 class Hdf5Builder {
  public:
   Hdf5Builder();

@@ -1,4 +1,4 @@
-// hub_probe HOME PORT [NAME=KIND:DIR[:BASE]]...: the read face over HTTP without a scheduler, for tests/live/hub.py.
+// hub_probe HOME PORT [NAME=KIND:DIR[:BASE]]...: the read face over HTTP without a scheduler, for tests/live/hub_peer.py.
 //
 // Registers each directory in turn (KIND model or adapter), prints one line of JSON with names and commits, then answers
 // until standard input ends. The home must be new.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tree's own rules, checked: who may include whom, sizes, names, unlisted sources, left-over markers.
+"""The tree's own rules, checked: who may include whom, sizes, names, unlisted sources, left-over markers, files named that are not there.
 
 usage: tidy.py ROOT      prints one line a finding; exit status 1 where there is one
 """
@@ -38,6 +38,8 @@ ONLY_IN = {
 HEADER_LINES, SOURCE_LINES, FUNCTION_LINES = 300, 600, 70
 BANNED_NAMES = re.compile(r"(^|_)(util|utils|common|helper|helpers|manager|misc)(_|\.|$)")
 MARKERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+# A file of the tree that a text names, such as docs/jobs.md; not one inside a longer path or an address.
+NAMED_FILE = re.compile(r"(?<![\w/.-])(?:docs|tests|scripts|bench|configs)/[\w./-]*\.\w+")
 CONTROL = re.compile(r"^(if|for|while|switch|catch|do|else|try|return|namespace|class|struct|enum|union|extern)\b")
 
 
@@ -104,6 +106,16 @@ def check_source(path, text):
     yield from check_includes(path, text)
 
 
+def check_named_files(root, path):
+    if not (path.endswith((".h", ".cc", ".cu", ".cuh", ".py", ".md", ".yaml", ".cmake", "CMakeLists.txt")) or path.startswith(("scripts/", ".ci/"))):
+        return
+    with open(os.path.join(root, path), encoding="utf-8") as source:
+        for number, line in enumerate(source, 1):
+            for named in NAMED_FILE.findall(line):
+                if not os.path.exists(os.path.join(root, named)):
+                    yield f"{path}:{number}: names {named}, which is not there"
+
+
 def findings(root, files):
     listed = {}
     for path in files:
@@ -116,6 +128,8 @@ def findings(root, files):
         name = os.path.basename(path)
         if BANNED_NAMES.search(name) and path.endswith((".h", ".cc", ".cu", ".cuh", ".py", ".cmake")):
             yield f"{path}: a file's name says what it is; not {BANNED_NAMES.search(name).group(2)}"
+        if not path.startswith(("tests/fuzz/corpus/", "tests/tidy/")):  # what others wrote; trees with faults
+            yield from check_named_files(root, path)
         if not path.endswith((".h", ".cc", ".cu", ".cuh")):
             continue
         with open(os.path.join(root, path), encoding="utf-8") as source:

@@ -16,9 +16,12 @@ ROWS = [
     ({"base/a.h": "\n" * 301}, "301 lines; at most 300"),
     ({"base/a.cc": ""}, "no CMake file lists it"),
     ({"base/a.h": "// TO" + "DO: later\n"}, "left over"),
+    ({"base/a.h": "// Its bytes: docs/formats/lost.md.\n"}, "names docs/formats/lost.md, which is not there"),
+    ({"README.md": "[jobs](docs/lost.md)\n"}, "names docs/lost.md, which is not there"),
     ({"base/string_utils.h": ""}, "a file's name says what it is"),
 ]
-GOOD = {"base/a.cc": '#include "base/a.h"\n// {{{ not code\nconst char* s = "}{";\n' + LONG.replace("  x += 1;\n", "", 5), "base/CMakeLists.txt": "a.cc",
+GOOD = {"docs/jobs.md": "The docs/ folder, docs/jobs.md, https://example.org/docs/lost.md\n",
+        "base/a.cc": '#include "base/a.h"\n// {{{ not code\nconst char* s = "}{";\n' + LONG.replace("  x += 1;\n", "", 5), "base/CMakeLists.txt": "a.cc",
         "scheduler/b.h": '#include "base/transport/x.h"\nclass C {\n' + "  int f();\n" * 90 + "};\n"}
 
 
