@@ -4,11 +4,13 @@ equals to the last digit of 10^-18 dollars what exact fractions give (exact_cost
 
 usage: cost_test.py [--real]
 The daemons' clock is set shortly before a full hour by libfaketime (Debian: faketime), so that this can be run at any time; without it
-the test is skipped (status 77). --real waits for the next real hour instead.
+the test is skipped (status 77). --real waits for the next real hour instead. How shortly, and how soon prices change, goes by the time
+that this machine takes to bring a run to its first step, which is measured first.
 """
 import argparse
 import datetime
 import glob
+import math
 import random
 import sys
 import time
@@ -17,7 +19,6 @@ from exact_cost import check_run, price_rows
 from home import Home, wait_for
 from storm import Storm
 
-LEAD = 25  # seconds from the daemons' start to the full hour
 SKIPPED = 77
 JOB = """kind: finetune
 name: long
@@ -74,31 +75,59 @@ def boundaries_inside_leases(home, run):
     return inside
 
 
+def start_run(home):
+    """Submits the long run; gives the run and its storm once a step is done, so that its lease has begun."""
+    home.tiny_model("--layers", "4", "--hidden", "192")
+    home.write("train.jsonl", '{"prompt": "one and two", "completion": " three and four"}\n' * 64)
+    run = home.submit(home.write("long.yaml", JOB))
+    storm = Storm(home, run, "finetune", random.Random(1))
+    storm.wait_for_progress()
+    return run, storm
+
+
+def seconds_to_first_step():
+    begun = time.monotonic()
+    with Home() as home:
+        run, _ = start_run(home)
+        needed = time.monotonic() - begun
+        home.lorry("cancel", run, "--now")
+    return math.ceil(needed)
+
+
+def known_prices(home):
+    """How many prices are on the books; 0 while the scheduler starts again."""
+    return len(price_rows(home)) if home.run("price", "history").returncode == 0 else 0
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--real", action="store_true")
     args = parser.parse_args()
-    hour = (int(time.time()) // 3600 + 1) * 3600
-    clock = ShiftedClock(0 if args.real else (hour - LEAD - int(time.time())))
+    needed = seconds_to_first_step()
+    lead = 4 * needed + 5  # from the daemons' start to the full hour
+    hour = ((int(time.time()) + lead) // 3600 + 1) * 3600
+    clock = ShiftedClock(0 if args.real else (hour - lead - int(time.time())))
     if args.real:
-        clock.wait_until(hour - LEAD)
+        clock.wait_until(hour - lead)
     home = Home(environment=clock.environment())
-    first, second = hour - LEAD // 2, hour + 6
-    changes = [(0, "0.051234567"), (first, "0.07"), (second, "0.033333331")]
+    changes = [(0, "0.051234567")]
     home.home.mkdir(parents=True)
     prices = home.home / "prices.yaml"
-    prices.write_text(price_file(changes[:2]))
+    prices.write_text(price_file(changes))
     with home:
-        home.tiny_model("--layers", "4", "--hidden", "192")
-        home.write("train.jsonl", '{"prompt": "one and two", "completion": " three and four"}\n' * 64)
-        run = home.submit(home.write("long.yaml", JOB))
-        storm = Storm(home, run, "finetune", random.Random(1))
-        storm.rage([(11, "lorry-train")])
-        clock.wait_until(first + 2)
-        # The second change comes while the run is on: a scheduler that starts again takes new prices from the file.
+        run, storm = start_run(home)
+        storm.rage([(1, "lorry-train")])
+        storm.wait_for_progress()
+        assert clock.now() < hour, f"the second attempt began after the hour, though a first step took {needed} s before"
+        # The changes come while the run is on: a scheduler that starts again takes new prices from the file.
+        first = math.ceil(clock.now()) + needed + 5
+        second = first + 3
+        changes += [(first, "0.07"), (second, "0.033333331")]
         prices.write_text(price_file(changes))
         storm.rage([(1, "lorryd")])
-        clock.wait_until(second + 2)
+        wait_for("the new prices", lambda: known_prices(home) == len(changes))
+        assert clock.now() < first, f"the scheduler took longer than {needed + 5} s to start again"
+        clock.wait_until(max(second, hour) + 2)
         storm.rage([(1, "lorry-worker"), (1, "lorry-train")])
         storm.wait_for_progress()
         home.lorry("cancel", run)
