@@ -57,6 +57,7 @@ constexpr std::array kFeatures = {
     Feature{"evaluate.metrics: chrf", false},
     Feature{"evaluate.metrics: rouge", true},
     Feature{"evaluate.weights", false},
+    Feature{"file costs.jsonl", false},
     Feature{"guardrails", false},
     Feature{"http /v1/batches", false},
     Feature{"http /v1/files", false},

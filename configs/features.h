@@ -1,5 +1,6 @@
-// What of the commands, job kinds and keys of Lorry this version carries out. A known one that it does not is refused by name
-// ("not in this version", status 2), never ignored; `lorry doctor --features` prints this list.
+// What of the commands, job kinds, keys and files ("file NAME") of Lorry this version carries out. A known command, kind or key
+// that it does not is refused by name ("not in this version", status 2), never ignored; `lorry doctor --features` prints this
+// list.
 #pragma once
 
 #include <span>

@@ -259,6 +259,7 @@ TEST_CASE("JSON has the keys of the YAML and exact dollars", "[job]") {
 TEST_CASE("what is not built is listed in order", "[features]") {
   for (size_t i = 1; i < Features().size(); ++i) CHECK(Features()[i - 1].name < Features()[i].name);
   CHECK_FALSE(IsBuilt("sweep"));
+  CHECK_FALSE(IsBuilt("file costs.jsonl"));
   CHECK(IsBuilt("kind batch"));
 }
 
