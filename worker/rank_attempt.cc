@@ -203,6 +203,7 @@ void RankAttempt::OnAllEnded() {
   KillAll();     // a rank that mpirun left behind
   meter_.SetAll(UsageClass::kIdleLease, Now());
   SayRows();
+  SayProgress();  // the last steps; after Finished the scheduler would not take them
   const EndVerdict verdict = Verdict();
   processes_.clear();
   held_.reset();

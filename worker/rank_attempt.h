@@ -74,7 +74,7 @@ class RankAttempt : public Attempt {
   void SayRows();
   void AskForMoreRows();
   void OnRowLease(const wire::RowLease& lease);
-  void SayProgress(int64_t monotonic_ms);
+  void SayProgress();
 
   std::string ResumeFrom() const;
   EndVerdict Verdict() const;

@@ -257,20 +257,20 @@ bool RankAttempt::OnMessage(const wire::Message& message) {
   return Attempt::OnMessage(message);
 }
 
-void RankAttempt::SayProgress(int64_t monotonic_ms) {
-  if (!progress_changed_ || monotonic_ms - progress_said_at_ < kProgressEveryMillis || !around_.outbox->in_session()) return;
+void RankAttempt::SayProgress() {
+  if (!progress_changed_ || !around_.outbox->in_session()) return;
   progress_.attempt = ref();
   around_.outbox->Post(progress_, ref().epoch);
   progress_.lines.clear();
   progress_changed_ = false;
-  progress_said_at_ = monotonic_ms;
+  progress_said_at_ = SystemClock().MonotonicMillis();
 }
 
 void RankAttempt::OnTick(int64_t monotonic_ms) {
   Attempt::OnTick(monotonic_ms);
   question_.IsLost(monotonic_ms);
   AskForMoreRows();
-  SayProgress(monotonic_ms);
+  if (monotonic_ms - progress_said_at_ >= kProgressEveryMillis) SayProgress();
   if (logs_ != nullptr) logs_->Forward(monotonic_ms);
   if (socket_ != nullptr) socket_->Flush();
 }

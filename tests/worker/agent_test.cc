@@ -226,6 +226,14 @@ TEST_CASE("a batch tells its rows a minute while it runs") {
   CHECK(scheduler.WaitForEnd("r-1") != nullptr);
 }
 
+TEST_CASE("the last steps are told before the end, however short the run") {
+  FakeScheduler scheduler;
+  scheduler.StartWorker();
+  scheduler.Grant({.script = "steps:8 ms:1"});
+  REQUIRE(scheduler.WaitForEnd("r-1") != nullptr);
+  CHECK(scheduler.seen("r-1").metrics.find(R"("step":8,)") != std::string::npos);
+}
+
 TEST_CASE("the elements of an array each start and end once, with their own status") {
   FakeScheduler scheduler;
   scheduler.elements_of_run = 200;
