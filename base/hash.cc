@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <functional>
 #include <vector>
 
 #include "base/files.h"
@@ -18,31 +17,6 @@ constexpr size_t kReadBytes = 1 << 20;
 EVP_MD_CTX* NewContext(const EVP_MD* kind) {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   if (context == nullptr || EVP_DigestInit_ex(context, kind, nullptr) != 1) std::abort();  // out of memory only
-  return context;
-}
-
-Status ForEachPiece(const std::string& path, const std::function<void(std::string_view)>& use) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ErrnoError("cannot open", path);
-  std::vector<char> buffer(kReadBytes);
-  ssize_t got;
-  while ((got = ::read(fd, buffer.data(), buffer.size())) > 0) use({buffer.data(), static_cast<size_t>(got)});
-  Status status = got < 0 ? Status(ErrnoError("cannot read", path)) : OkStatus();
-  ::close(fd);
-  return status;
-}
-
-std::string FinishSha1(EVP_MD_CTX* context) {
-  unsigned char out[20];
-  EVP_DigestFinal_ex(context, out, nullptr);
-  EVP_MD_CTX_free(context);
-  return ToHex({reinterpret_cast<const char*>(out), sizeof(out)});
-}
-
-EVP_MD_CTX* StartGitBlob(int64_t size) {
-  EVP_MD_CTX* context = NewContext(EVP_sha1());
-  const std::string head = "blob " + std::to_string(size);
-  EVP_DigestUpdate(context, head.c_str(), head.size() + 1);
   return context;
 }
 
@@ -89,24 +63,28 @@ Digest Sha256Of(std::string_view bytes) {
 }
 
 Result<Digest> Sha256OfFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoError("cannot open", path);
   Sha256 hash;
-  LORRY_TRY(ForEachPiece(path, [&](std::string_view piece) { hash.Update(piece); }));
+  std::vector<char> buffer(kReadBytes);
+  ssize_t got;
+  while ((got = ::read(fd, buffer.data(), buffer.size())) > 0)
+    hash.Update(std::string_view(buffer.data(), static_cast<size_t>(got)));
+  const Status status = got < 0 ? Status(ErrnoError("cannot read", path)) : OkStatus();
+  ::close(fd);
+  if (!status.ok()) return status.error();
   return hash.Finish();
 }
 
 std::string GitBlobSha1(std::string_view bytes) {
-  EVP_MD_CTX* context = StartGitBlob(static_cast<int64_t>(bytes.size()));
+  EVP_MD_CTX* context = NewContext(EVP_sha1());
+  const std::string head = "blob " + std::to_string(bytes.size());
+  EVP_DigestUpdate(context, head.c_str(), head.size() + 1);
   EVP_DigestUpdate(context, bytes.data(), bytes.size());
-  return FinishSha1(context);
-}
-
-Result<std::string> GitBlobSha1OfFile(const std::string& path) {
-  LORRY_ASSIGN_OR_RETURN(const Bytes size, FileSize(path));
-  EVP_MD_CTX* context = StartGitBlob(size.count());
-  const Status read = ForEachPiece(path, [&](std::string_view piece) { EVP_DigestUpdate(context, piece.data(), piece.size()); });
-  std::string hex = FinishSha1(context);
-  if (!read.ok()) return read.error();
-  return hex;
+  std::array<unsigned char, 20> out;
+  EVP_DigestFinal_ex(context, out.data(), nullptr);
+  EVP_MD_CTX_free(context);
+  return ToHex({reinterpret_cast<const char*>(out.data()), out.size()});
 }
 
 uint32_t Crc32c(std::string_view bytes, uint32_t crc) {

@@ -23,7 +23,6 @@ class Digest {
   static Result<Digest> FromHex(std::string_view hex);
   std::string hex() const;
   const std::array<uint8_t, 32>& bytes() const { return bytes_; }
-  bool IsZero() const { return *this == Digest(); }
   friend auto operator<=>(const Digest&, const Digest&) = default;
   friend bool operator==(const Digest&, const Digest&) = default;
 
@@ -54,8 +53,6 @@ Result<Digest> Sha256OfFile(const std::string& path);
 
 // SHA-1 as Git names a blob: of "blob LENGTH\0" and the bytes; 40 hex digits.
 std::string GitBlobSha1(std::string_view bytes);
-// The same over a file of any size.
-Result<std::string> GitBlobSha1OfFile(const std::string& path);
 
 // CRC-32C (Castagnoli, as in RFC 3720), continued from `crc` of earlier bytes.
 uint32_t Crc32c(std::string_view bytes, uint32_t crc = 0);

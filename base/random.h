@@ -28,10 +28,6 @@ class Random {
   // In [0, n), without bias. REQUIRES: n > 0.
   uint64_t Below(uint64_t n);
 
-  // Where it stands: Skip(position()) on a fresh one of the same key continues here.
-  uint64_t position() const { return position_; }
-  void Skip(uint64_t words) { position_ += words; }
-
  private:
   std::array<uint32_t, 2> key_{};
   std::array<uint32_t, 2> stream_{};

@@ -43,7 +43,6 @@ class Outbox {
     return request;
   }
   void Answered(uint64_t request) { kept_.erase(request); }
-  bool IsKept(uint64_t request) const { return kept_.contains(request); }
 
   // Says what is due: kept messages that were not said in this session, or have had no answer for ten seconds.
   void Flush(int64_t monotonic_ms);

@@ -116,10 +116,6 @@ def make_tiny_llama():
     model = AutoModelForCausalLM.from_pretrained(out, gguf_file="tiny_llama.gguf", dtype=torch.float32)
     state = {k: v.numpy() for k, v in model.state_dict().items() if k != "lm_head.weight"}
     save_file(state, os.path.join(out, "tiny_llama.safetensors"), metadata={"format": "pt"})
-    ids = torch.tensor([[1, 40, 77, 100, 263, 12, 2]])
-    with torch.no_grad():
-        logits = model(ids).logits[0].numpy()
-    save_file({"ids": ids.numpy(), "logits": logits}, os.path.join(out, "tiny_llama_logits.safetensors"))
 
 
 def add_tokenizer(writer, vocab):
