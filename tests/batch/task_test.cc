@@ -49,6 +49,18 @@ TEST_CASE_METHOD(BatchJob, "a batch killed at random moments gives the bytes of 
   CHECK(interrupted >= 3);
 }
 
+TEST_CASE_METHOD(BatchJob, "rows computed in another arithmetic are not joined by ours", "[task]") {
+  REQUIRE_FALSE(Attempt("moved", 1, ShardBytes("moved", 1) + 400));
+  const std::string path = RunDir("moved") + "/arithmetic.json";
+  nlohmann::json first = nlohmann::json::parse(*ReadFile(path));
+  CHECK(first["arithmetic"].get<std::string>().starts_with("cpu: "));
+  first["arithmetic"] = "cpu: another";
+  REQUIRE(WriteFileAtomically(path, first.dump()).ok());
+  CHECK(Start("moved", 2, 2).Wait()->exit_status == static_cast<int>(TaskExit::kSpecError));
+  CHECK(Lines("moved", 2).find("rows of this run were computed with") != std::string::npos);
+  CHECK(Lines("moved", 2).find("retry.other_device") != std::string::npos);
+}
+
 TEST_CASE_METHOD(BatchJob, "a task whose model is not there says so", "[task]") {
   REQUIRE(RemoveTree(RunDir("model")).ok());
   CHECK(Start("none", 1, 1).Wait()->exit_status == static_cast<int>(TaskExit::kSpecError));
