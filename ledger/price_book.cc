@@ -77,12 +77,12 @@ Result<std::vector<PriceRow>> PriceBook::AppendNews(const std::vector<PriceRow>&
 }
 
 const PriceRow* PriceBook::PriceAt(std::string_view device_kind, std::string_view category, Instant at, Instant known_at) const {
-  for (auto row = rows_.rbegin(); row != rows_.rend(); ++row) {
-    if (row->recorded_at <= known_at && row->device_kind == device_kind && row->category == category && IsValidAt(*row, at)) {
-      return &*row;
-    }
+  const PriceRow* decides = nullptr;
+  for (const PriceRow& row : rows_) {
+    if (row.recorded_at > known_at || row.device_kind != device_kind || row.category != category || !IsValidAt(row, at)) continue;
+    if (decides == nullptr || row.valid_from >= decides->valid_from) decides = &row;
   }
-  return nullptr;
+  return decides;
 }
 
 const PriceRow* PriceBook::DearestPriceAt(std::string_view asked, std::string_view category, Instant at, Instant known_at) const {

@@ -1,8 +1,10 @@
 // What a device-hour costs, for whom it costs that, and since when we know it.
 //
 // The book is append-only and has two times: a row is valid over [valid_from, valid_to), and it is known from recorded_at
-// on. Of the rows that are valid at an instant and known at another, the one recorded last decides; so a corrected price
-// is a new row, and a bill made before the correction can be made again. A row is never edited, and its id never reused.
+// on. Of the rows that are valid at an instant and known at another, the one that begins last decides, so that a price without
+// an end holds until the next one begins, whatever the order in which they were recorded. Of those that begin together it is
+// the one recorded last; so a corrected price is a new row, and a bill made before the correction can be made again. A row is
+// never edited, and its id never reused.
 //
 // Not thread-safe; a value that is cheap to copy (tens of rows).
 #pragma once

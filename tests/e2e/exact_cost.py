@@ -33,11 +33,12 @@ def price_rows(home):
 
 
 def price_of(use, prices):
-    """The row that holds over the whole of a slice: the last one recorded that is valid at its start, and still at its end."""
+    """The row that holds over the whole of a slice: of those valid at its start the one that begins last, then the last one recorded; and still
+    at its end."""
     def decides(at):
         valid = [row for row in prices if (row["kind"], row["category"]) == (use["device_kind"], use["pricing_category"])
                  and row["from"] <= at and (row["until"] is None or at < row["until"])]
-        return valid[-1]
+        return max(valid, key=lambda row: (row["from"], row["id"]))
 
     row = decides(use["t0_ms"])
     changes = [at for other in prices for at in (other["from"], other["until"]) if at is not None and use["t0_ms"] < at < use["t1_ms"]]

@@ -20,7 +20,7 @@ uint64_t At(const PriceBook& book, int64_t at, int64_t known_at = 1000) {
   return row != nullptr ? row->id.value() : 0;
 }
 
-TEST_CASE("the row that is valid and was recorded last decides") {
+TEST_CASE("of the rows that are valid the one that begins last decides") {
   PriceBook book;
   REQUIRE(book.Append(Row("cpu", "0.05", 100, 200, 1)).ok());
   REQUIRE(book.Append(Row("cpu", "0.06", 200, std::nullopt, 2)).ok());
@@ -39,6 +39,29 @@ TEST_CASE("the row that is valid and was recorded last decides") {
   CHECK(book.NextChange("cpu", kStandardPricing, Instant(150), Instant(170), Instant(9)) == Instant(170));
   CHECK(book.NextChange("cpu", kStandardPricing, Instant(160), Instant(500), Instant(9)) == Instant(180));
   CHECK(book.NextChange("cpu", kStandardPricing, Instant(200), Instant(500), Instant(9)) == Instant(500));
+}
+
+TEST_CASE("an open price ends where the next one begins, in whatever order they were recorded") {
+  struct Case {
+    const char* name;
+    std::vector<PriceRow> rows;
+    std::array<uint64_t, 3> at_50_150_250;  // the row that decides then
+    int64_t first_change;                   // after 50
+  };
+  const std::vector<Case> cases = {
+      {"in order", {Row("cpu", "1", 0), Row("cpu", "2", 100)}, {1, 2, 2}, 100},
+      {"reversed", {Row("cpu", "2", 100), Row("cpu", "1", 0)}, {2, 1, 1}, 100},
+      {"the older one corrected", {Row("cpu", "0.05", 0), Row("cpu", "0.08", 100), Row("cpu", "0.06", 0)}, {3, 2, 2}, 100},
+      {"one put between", {Row("cpu", "1", 0), Row("cpu", "2", 200), Row("cpu", "3", 100)}, {1, 3, 2}, 100},
+      {"one with an end put between", {Row("cpu", "1", 0), Row("cpu", "2", 200), Row("cpu", "3", 100, 150)}, {1, 1, 2}, 100},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.name);
+    PriceBook book;
+    for (const PriceRow& row : one.rows) REQUIRE(book.Append(row).ok());
+    CHECK(std::array<uint64_t, 3>{At(book, 50), At(book, 150), At(book, 250)} == one.at_50_150_250);
+    CHECK(book.NextChange("cpu", kStandardPricing, Instant(50), Instant(900), Instant(1000)) == Instant(one.first_change));
+  }
 }
 
 TEST_CASE("reading a price file again adds nothing, an edited one adds what it says anew") {

@@ -33,11 +33,12 @@ def decimal18(x):
 
 
 def governing(prices, kind, category, at):
-    """The id (from 1) of the row that decides at `at`: valid then, and the one recorded last."""
+    """The id (from 1) of the row that decides at `at`: of those valid then the one that begins last, then the one recorded last."""
     best = None
     for number, row in enumerate(prices, 1):
         if row["device_kind"] == kind and row["pricing_category"] == category and row["valid_from_ms"] <= at \
-                and (row["valid_to_ms"] is None or at < row["valid_to_ms"]):
+                and (row["valid_to_ms"] is None or at < row["valid_to_ms"]) \
+                and (best is None or row["valid_from_ms"] >= prices[best - 1]["valid_from_ms"]):
             best = number
     return best
 
@@ -131,6 +132,9 @@ def named_cases():
                                         [price("H100", "1.79", 0, day + 1_234_567), price("H100", "2.010000001", day + 1_234_567)]),
         "price_corrected_later": ([attempt(1, ("n1:cpu:0", "cpu", "productive", 0, 7_200_000))],
                                   [price("cpu", "0.05", 0), price("cpu", "0.07", day + 1_800_000, day + 1_900_001, recorded=5)]),
+        "prices_recorded_out_of_order": ([attempt(1, ("n1:cpu:0", "cpu", "productive", 0, 7_200_000))],
+                                         [price("cpu", "0.08", day + 5_000_000), price("cpu", "0.05", 0, recorded=1), price("cpu", "0.06", 0, recorded=2),
+                                          price("cpu", "0.07", day + 1_000_000, recorded=3)]),
         "killed_attempt_and_gap": ([attempt(1, ("n1:cpu:0", "cpu", "startup", 0, 999), ("n1:cpu:0", "cpu", "productive", 999, 12_345), ("n1:cpu:0", "cpu", "drain", 12_345, 27_345)),
                                     attempt(2, ("n1:cpu:0", "cpu", "startup", 30_000, 31_001), ("n1:cpu:0", "cpu", "recomputed", 31_001, 40_000),
                                             ("n1:cpu:0", "cpu", "productive", 50_003, 60_007), ("n1:cpu:1", "cpu", "gang_wait", 30_000, 60_007))], [price("cpu", "0.05", 0)]),
