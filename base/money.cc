@@ -102,6 +102,15 @@ Result<Int128> ParseInt128(std::string_view text) {
   return negative ? -value : value;
 }
 
+Result<Dollars> CheckedSum(Dollars a, Dollars b) {
+  Int128 sum;
+  if (__builtin_add_overflow(a.e18(), b.e18(), &sum)) {
+    return MakeError(ErrorCode::kData, fmt::format("the sum of ${} and ${} does not fit into 128 bits", ToDecimalString(a),
+                                                   ToDecimalString(b)));
+  }
+  return Dollars::FromE18(sum);
+}
+
 Quantity QuantityOfDeviceMillis(int64_t millis) {
   return Quantity::FromE9(DivideHalfAwayFromZero(static_cast<Int128>(millis) * 1'000'000'000, 3'600'000));
 }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "cli/metered_time.h"
 #include "cli/price_rows.h"
 #include "configs/price_list.h"
 #include "ledger/books.h"
@@ -102,7 +103,8 @@ Result<int> RunLedgerVerify(Session& session) {
   if (!FileExists(path)) return MakeError(ErrorCode::kNotFound, path + " does not exist", "is --home the right one?");
   LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, Store::OpenReadOnly(path));
   LORRY_ASSIGN_OR_RETURN(Reader reader, store->Read());
-  LORRY_ASSIGN_OR_RETURN(const LedgerCheck check, VerifyLedger(reader.db()));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<MeteredTime> metered, TimeOfEndedAttempts(reader.db()));
+  LORRY_ASSIGN_OR_RETURN(const LedgerCheck check, VerifyLedger(reader.db(), metered));
   session.terminal().PrintJson({{"whole", check.whole()},
                                 {"slices", check.slices},
                                 {"prices", check.prices},
@@ -125,7 +127,7 @@ Result<int> RunLedgerReplay(Session& session, const ReplayOptions& options) {
   PriceBook book;
   LORRY_TRY(book.AppendNews(PriceRowsOf(prices), now));
   LORRY_ASSIGN_OR_RETURN(const std::vector<ReplayedAttempt> attempts, ReplayUsage(usage, book, now));
-  const CostReport report = ReportReplayed(attempts, query);
+  LORRY_ASSIGN_OR_RETURN(const CostReport report, ReportReplayed(attempts, query));
   ShowReport(session, options.format, CostReportJson(report), report);
   return 0;
 }

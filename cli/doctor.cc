@@ -13,6 +13,7 @@
 #include "base/transport/keys.h"
 #include "cli/administration.h"
 #include "cli/home_state.h"
+#include "cli/metered_time.h"
 #include "configs/cluster_config.h"
 #include "configs/features.h"
 #include "configs/price_list.h"
@@ -82,7 +83,9 @@ void CheckState(const std::string& home, std::vector<Finding>& findings) {
   if (!reader.ok()) return findings.push_back(Of("state.db", reader.error(), ""));
   if (const Status whole = CheckPages(reader->db(), path); !whole.ok()) return findings.push_back(Of("state.db", whole, ""));
   findings.push_back(Good("state.db", "whole: every page was read"));
-  const Result<LedgerCheck> books = VerifyLedger(reader->db());
+  const Result<std::vector<MeteredTime>> metered = TimeOfEndedAttempts(reader->db());
+  if (!metered.ok()) return findings.push_back(Of("books", metered.error(), ""));
+  const Result<LedgerCheck> books = VerifyLedger(reader->db(), *metered);
   if (!books.ok()) return findings.push_back(Of("books", books.error(), ""));
   if (books->whole()) {
     findings.push_back(Good("books", fmt::format("whole: {} slices", books->slices)));

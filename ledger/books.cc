@@ -83,20 +83,30 @@ Status AddToBalance(Database& db, const std::string& account, const Balance& cha
       LORRY_ASSIGN_OR_RETURN(balance.credit, AmountAt(rows, 1));
     }
   }
+  LORRY_ASSIGN_OR_RETURN(const Dollars debit, CheckedSum(balance.debit, change.debit));
+  LORRY_ASSIGN_OR_RETURN(const Dollars credit, CheckedSum(balance.credit, change.credit));
   return db.Run("INSERT OR REPLACE INTO ledger_balance(account, debit_e18, credit_e18) VALUES(?, ?, ?)", account,
-                ToString((balance.debit + change.debit).e18()), ToString((balance.credit + change.credit).e18()));
+                ToString(debit.e18()), ToString(credit.e18()));
 }
 
-// What an attempt that is on the books cost; nullopt where it is not.
-Result<std::optional<Dollars>> PostedCost(Database& db, const RunId& run, AttemptNumber attempt) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT amount_e18 FROM ledger_slice WHERE run = ? AND attempt = ?", run, attempt));
+// The sum of the rows (seq, amount); nullopt where there are none. kData names the row whose amount cannot be.
+Result<std::optional<Dollars>> SumOfRows(Rows rows) {
   std::optional<Dollars> total;
   for (;;) {
     LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
     if (!more) return total;
-    LORRY_ASSIGN_OR_RETURN(const Dollars amount, AmountAt(rows, 0));
-    total = total.value_or(Dollars()) + amount;
+    const Result<Dollars> amount = AmountAt(rows, 1);
+    const Result<Dollars> sum = amount.ok() ? CheckedSum(total.value_or(Dollars()), *amount) : amount;
+    if (!sum.ok()) return Because(fmt::format("ledger row {}", rows.Integer(0)), sum.error());
+    total = *sum;
   }
+}
+
+// What an attempt that is on the books cost; nullopt where it is not.
+Result<std::optional<Dollars>> PostedCost(Database& db, const RunId& run, AttemptNumber attempt) {
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows, db.Ask("SELECT seq, amount_e18 FROM ledger_slice WHERE run = ? AND attempt = ? ORDER BY seq", run, attempt));
+  return SumOfRows(std::move(rows));
 }
 
 constexpr const char* kSelectBooks =
@@ -262,14 +272,9 @@ Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccoun
 }
 
 Result<Dollars> RunCost(Database& db, const RunId& run) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT amount_e18 FROM ledger_slice WHERE run = ?", run));
-  Dollars total;
-  for (;;) {
-    LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
-    if (!more) return total;
-    LORRY_ASSIGN_OR_RETURN(const Dollars amount, AmountAt(rows, 0));
-    total += amount;
-  }
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask("SELECT seq, amount_e18 FROM ledger_slice WHERE run = ? ORDER BY seq", run));
+  LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> total, SumOfRows(std::move(rows)));
+  return total.value_or(Dollars());
 }
 
 Status VisitBooks(Database& db, const std::function<Status(const BookRow&)>& visit) {
@@ -286,8 +291,8 @@ Result<CostReport> ReportCosts(Database& db, const CostQuery& query) {
   LORRY_TRY(CheckCostQuery(query));
   CostReportBuilder builder(query);
   LORRY_TRY(VisitBooks(db, [&builder](const BookRow& row) {
-    builder.Add(row.account, row.booked);
-    return OkStatus();
+    Status added = builder.Add(row.account, row.booked);
+    return added.ok() ? added : Status(Because(fmt::format("ledger row {}", row.seq), added.error()));
   }));
   return std::move(builder).Build();
 }

@@ -41,10 +41,11 @@ Result<int> RecordPrices(Database& db, PriceBook* book, const std::vector<PriceR
 Result<Dollars> PostUsage(Database& db, const PriceBook& prices, const RunAccount& account, const AttemptUsage& usage,
                           Instant now);
 
-// What a run has cost so far.
+// What a run has cost so far. kData names the row whose amount cannot be.
 Result<Dollars> RunCost(Database& db, const RunId& run);
 
-// The report of a query, read from the books. kUsage for a query that CheckCostQuery refuses.
+// The report of a query, read from the books. kUsage for a query that CheckCostQuery refuses; kData names the row whose amount
+// cannot be.
 Result<CostReport> ReportCosts(Database& db, const CostQuery& query);
 
 // One row as it stands on the books, with all that its hash covers.

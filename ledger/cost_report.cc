@@ -170,31 +170,33 @@ bool CostReportBuilder::IsWanted(const RunAccount& account, const UsageSlice& sl
   return !query_.to || slice.t0 < *query_.to;
 }
 
-void CostReportBuilder::Add(const RunAccount& account, const BookedSlice& booked) {
+Status CostReportBuilder::Add(const RunAccount& account, const BookedSlice& booked) {
   const UsageSlice& slice = booked.slice;
-  if (!IsWanted(account, slice)) return;
+  if (!IsWanted(account, slice)) return OkStatus();
+  LORRY_ASSIGN_OR_RETURN(total_, CheckedSum(total_, slice.Cost()));
   auto keys = KeysOf(query_.by, account, booked);
   CostRow& row = groups_[SortKey(query_.by, keys)];
   if (row.keys.empty()) row.keys = std::move(keys);
   row.device_ms += slice.Held();
-  row.usd += slice.Cost();
+  LORRY_ASSIGN_OR_RETURN(row.usd, CheckedSum(row.usd, slice.Cost()));
   if (slice.price == PriceId{0}) unpriced_ms_ += slice.Held();
   if (query_.by == CostGrouping::kAttempt) {
     row.class_ms[slice.usage_class] += slice.Held();
     row.slices.push_back(slice);
   }
+  return OkStatus();
 }
 
 CostReport CostReportBuilder::Build() && {
   CostReport report;
   report.by = query_.by;
   report.unpriced_ms = unpriced_ms_;
+  report.total = total_;
   int64_t shown_cents = 0;
   for (auto& [sort_key, row] : groups_) {
     row.usd_cents = ToCents(row.usd);
     row.lease_ms = LeaseMillis(row.slices);
     shown_cents += row.usd_cents;
-    report.total += row.usd;
     report.rows.push_back(std::move(row));
   }
   report.total_cents = ToCents(report.total);

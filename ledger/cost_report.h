@@ -82,8 +82,9 @@ class CostReportBuilder {
  public:
   explicit CostReportBuilder(CostQuery query) : query_(std::move(query)) {}
 
-  // Takes a slice in; those outside the query are left out. Slices of one attempt and device in the order of time.
-  void Add(const RunAccount& account, const BookedSlice& booked);
+  // Takes a slice in; those outside the query are left out. Slices of one attempt and device in the order of time. kData where
+  // its cost makes the sum too large.
+  Status Add(const RunAccount& account, const BookedSlice& booked);
   CostReport Build() &&;
 
  private:
@@ -92,6 +93,7 @@ class CostReportBuilder {
   CostQuery query_;
   std::map<std::vector<std::string>, CostRow> groups_;
   DeviceMillis unpriced_ms_;
+  Dollars total_;
 };
 
 // {rows:[...], total_usd, total_usd_cents, rounding_usd, unpriced_ms}: usd as text with 18 decimals.

@@ -157,10 +157,10 @@ Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage
   return attempts;
 }
 
-CostReport ReportReplayed(const std::vector<ReplayedAttempt>& attempts, const CostQuery& query) {
+Result<CostReport> ReportReplayed(const std::vector<ReplayedAttempt>& attempts, const CostQuery& query) {
   CostReportBuilder builder(query);
   for (const ReplayedAttempt& attempt : attempts) {
-    for (const UsageSlice& slice : attempt.slices) builder.Add(attempt.account, {attempt.attempt, slice});
+    for (const UsageSlice& slice : attempt.slices) LORRY_TRY(builder.Add(attempt.account, {attempt.attempt, slice}));
   }
   return std::move(builder).Build();
 }

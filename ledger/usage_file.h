@@ -37,6 +37,6 @@ Result<std::vector<ReplayedAttempt>> ReplayUsage(const std::vector<RecordedUsage
                                                  Instant known_at);
 
 // The report of replayed books.
-CostReport ReportReplayed(const std::vector<ReplayedAttempt>& attempts, const CostQuery& query);
+Result<CostReport> ReportReplayed(const std::vector<ReplayedAttempt>& attempts, const CostQuery& query);
 
 }  // namespace lorry

@@ -25,15 +25,16 @@ class BookChecker {
 
   void Check(const BookRow& row) {
     ++check_->slices;
-    check_->total += row.amount;
     if (row.seq != last_seq_ + 1) Problem(row, fmt::format("row {} is missing before it", last_seq_ + 1));
     if (row.hash != BookRowHash(last_hash_, row)) Problem(row, "its hash does not fit to it and to the row before");
-    CheckTimes(row);
-    CheckMoney(row);
+    // Only a row whose time and money are right is summed: one hour at any price leaves room for 10^9 rows, a forged amount for none.
+    if (CheckTimes(row) && CheckMoney(row)) {
+      check_->total += row.amount;
+      balances_[row.debit].debit += row.amount;
+      balances_[row.credit].credit += row.amount;
+    }
     last_seq_ = row.seq;
     last_hash_ = row.hash;
-    balances_[row.debit].debit += row.amount;
-    balances_[row.credit].credit += row.amount;
   }
 
   // After the last row: the balances as they stand against those computed.
@@ -48,6 +49,17 @@ class BookChecker {
     for (const auto& [account, balance] : standing) Add(fmt::format("account {}: it has a balance and no rows", account));
   }
 
+  // After the last row: the time on the books against what was metered. Time of no run is nobody's attempt.
+  void CheckMetered(const std::vector<MeteredTime>& metered) {
+    for (const MeteredTime& one : metered) {
+      const auto booked = booked_.find(one.held);
+      const DeviceMillis time = booked != booked_.end() ? booked->second : DeviceMillis();
+      if (time != one.time) AddTime(one.held, one.time, time);
+      if (booked != booked_.end()) booked_.erase(booked);
+    }
+    for (const auto& [held, time] : booked_) AddTime(held, DeviceMillis(), time);
+  }
+
   void Add(std::string problem) {
     if (check_->problems.size() < kMostProblems) check_->problems.push_back(std::move(problem));
   }
@@ -58,11 +70,25 @@ class BookChecker {
                     row.booked.slice.device, what));
   }
 
-  void CheckTimes(const BookRow& row) {
+  void AddTime(const Held& held, DeviceMillis metered, DeviceMillis booked) {
+    Add(fmt::format("run {}, attempt {}, device {} ({}): {} ms {} were metered, {} ms are on the books", held.run, held.attempt,
+                    held.device, held.device_kind, metered.count(), held.usage_class, booked.count()));
+  }
+
+  // False where no arithmetic can be done with them.
+  bool CheckTimes(const BookRow& row) {
     const UsageSlice& slice = row.booked.slice;
-    const bool ordered = slice.lease_start <= slice.t0 && slice.t0 < slice.t1;
+    const bool ordered = Instant{0} <= slice.lease_start && slice.lease_start <= slice.t0 && slice.t0 < slice.t1;
     if (!ordered || slice.t0.millis() / kMillisPerHour != (slice.t1.millis() - 1) / kMillisPerHour) {
-      return Problem(row, "its times are out of order or cross a full hour");
+      Problem(row, "its times are out of order or cross a full hour");
+      return false;
+    }
+    if (!row.account.run.empty()) {
+      booked_[Held{.run = row.account.run,
+                   .attempt = row.booked.attempt,
+                   .device = slice.device,
+                   .device_kind = slice.device_kind,
+                   .usage_class = std::string(UsageClassName(slice.usage_class))}] += slice.Held();
     }
     // Slices of one lease stand one behind the other, so the next one of the lease begins where this one ends.
     const std::string lease = fmt::format("{}/{}/{}", row.account.run, row.booked.attempt, slice.device);
@@ -71,9 +97,11 @@ class BookChecker {
       Problem(row, "it does not begin where its lease was left");
     }
     it->second = slice.t1;
+    return true;
   }
 
-  void CheckMoney(const BookRow& row) {
+  // False where the amount is not that of the time.
+  bool CheckMoney(const BookRow& row) {
     const UsageSlice& slice = row.booked.slice;
     const PriceRow* price = prices_.PriceAt(slice.device_kind, slice.pricing_category, slice.t0, row.posted_at);
     const PriceId expected = price != nullptr ? price->id : PriceId(0);
@@ -87,6 +115,7 @@ class BookChecker {
     if (row.amount != slice.Cost()) Problem(row, "its amount is not price x quantity");
     const BookAccounts accounts = AccountsOf(row.account.run, slice);
     if (row.debit != accounts.debit || row.credit != accounts.credit) Problem(row, "it stands on wrong accounts");
+    return slice.quantity == quantity && row.amount == slice.Cost();
   }
 
   const PriceBook& prices_;
@@ -95,6 +124,7 @@ class BookChecker {
   Digest last_hash_;
   std::map<std::string, Instant> lease_ends_;
   std::map<std::string, Balance> balances_;
+  std::map<Held, DeviceMillis> booked_;
 };
 
 Result<std::map<std::string, Balance>> StandingBalances(Database& db) {
@@ -111,7 +141,7 @@ Result<std::map<std::string, Balance>> StandingBalances(Database& db) {
 
 }  // namespace
 
-Result<LedgerCheck> VerifyLedger(Database& db) {
+Result<LedgerCheck> VerifyLedger(Database& db, const std::vector<MeteredTime>& metered) {
   LedgerCheck check;
   const Result<PriceBook> prices = LoadPriceBook(db);
   if (!prices.ok()) {
@@ -130,6 +160,7 @@ Result<LedgerCheck> VerifyLedger(Database& db) {
     checker.Add(visited.error().message);
     return check;
   }
+  checker.CheckMetered(metered);
   auto balances = StandingBalances(db);
   if (!balances.ok()) {
     if (balances.error().code != ErrorCode::kData) return balances.error();

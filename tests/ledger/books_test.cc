@@ -43,6 +43,14 @@ class Books {
 
   Dollars Post(const char* run, uint64_t attempt, std::vector<UsageSpan> spans) {
     Dollars cost;
+    auto& time = metered_[{run, attempt}];
+    if (time.empty() && *run != '\0') {
+      for (const UsageSpan& span : spans) {
+        time.push_back({.held = {RunId(run), AttemptNumber(attempt), span.device, span.device_kind,
+                                 std::string(UsageClassName(span.usage_class))},
+                        .time = DeviceMillis((span.t1 - span.t0).count())});
+      }
+    }
     RunAccount account{.run = RunId(run), .name = "n", .team = "search", .project = "docs", .model = "m@v1", .kind = "finetune"};
     Write([&](Database& db) {
       auto posted =
@@ -57,7 +65,15 @@ class Books {
   LedgerCheck Verify() {
     auto reader = store_->Read();
     REQUIRE(reader.ok());
-    auto check = VerifyLedger(reader->db());
+    std::map<Held, DeviceMillis> sums;
+    for (const auto& [attempt, spans] : metered_) {
+      for (const MeteredTime& span : spans) sums[span.held] += span.time;
+    }
+    std::vector<MeteredTime> metered;
+    for (const auto& [held, time] : sums) {
+      if (time > DeviceMillis()) metered.push_back({held, time});
+    }
+    auto check = VerifyLedger(reader->db(), metered);
     REQUIRE(check.ok());
     return *check;
   }
@@ -74,6 +90,7 @@ class Books {
   TempDirectory home_;
   std::unique_ptr<Store> store_;
   PriceBook prices_;
+  std::map<std::pair<std::string, uint64_t>, std::vector<MeteredTime>> metered_;  // by run and attempt, as posted first
 };
 
 UsageSpan Span(int device, UsageClass usage_class, int64_t t0, int64_t t1) {
@@ -151,7 +168,11 @@ TEST_CASE("whatever is changed in the books is found, by its row") {
       {"UPDATE ledger_slice SET t1_ms = t1_ms + 1 WHERE seq = 2", "ledger row 2"},
       {"UPDATE ledger_slice SET price_id = 2 WHERE seq = 1", "ledger row 1"},
       {"DELETE FROM ledger_slice WHERE seq = 2", "row 2 is missing"},
-      {"DELETE FROM ledger_slice WHERE seq = 3", "balance"},
+      {"DELETE FROM ledger_slice WHERE seq = 3", "run r-1, attempt 1, device w/cpu-0 (cpu): 3599005 ms productive were metered"},
+      {"DELETE FROM ledger_slice; DELETE FROM ledger_balance; DELETE FROM ledger_run", "1000 ms startup were metered, 0 ms"},
+      {"UPDATE ledger_slice SET amount_e18 = '170141183460469231731687303715884105727' WHERE seq > 1", "ledger row 2"},
+      {"UPDATE ledger_slice SET lease_t0_ms = -9223372036854775807, t1_ms = 9223372036854775807 WHERE seq = 3", "ledger row 3"},
+      {"UPDATE ledger_balance SET debit_e18 = '170141183460469231731687303715884105727'", "account"},
       {"UPDATE ledger_run SET project = 'others'", "ledger row 1"},
       {"UPDATE ledger_price SET unit_price_e9 = 1 WHERE price_id = 1", "price row 1"},
       {"DELETE FROM ledger_price WHERE price_id = 1", "price row 2"},
@@ -169,6 +190,28 @@ TEST_CASE("whatever is changed in the books is found, by its row") {
     CAPTURE(check.problems[0]);
     CHECK(check.problems[0].find(named) != std::string::npos);
   }
+}
+
+TEST_CASE("amounts that do not fit into a sum are an error that names the row, wherever they are summed") {
+  Books books;
+  const std::vector<UsageSpan> spans = {Span(0, UsageClass::kProductive, 0, 2 * kHour + 5)};
+  books.Post("r-1", 1, spans);
+  const std::string most = "170141183460469231731687303715884105727";
+  books.RunSql("UPDATE ledger_slice SET amount_e18 = '" + most + "' WHERE seq = 2");
+  const auto names_row = [](const auto& result, const std::string& row) {
+    REQUIRE_FALSE(result.ok());
+    CHECK(result.error().code == ErrorCode::kData);
+    CHECK(result.error().message.find("ledger row " + row) == 0);
+  };
+  auto reader = books.store().Read();
+  names_row(RunCost(reader->db(), RunId("r-1")), "2");
+  books.Write([&](Database& db) {
+    const RunAccount account{.run = RunId("r-1")};
+    names_row(PostUsage(db, books.prices(), account, {account.run, AttemptNumber(1), spans}, Instant(kNovember + kHour)), "2");
+  });
+  books.RunSql("UPDATE ledger_price SET unit_price_e9 = 9223372036854775807; UPDATE ledger_slice SET quantity_e9 = 9223372036854775807");
+  auto later = books.store().Read();
+  names_row(ReportCosts(later->db(), {}), "3");
 }
 
 TEST_CASE("prices are loaded as recorded, and a file read again records nothing") {

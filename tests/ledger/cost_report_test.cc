@@ -37,7 +37,7 @@ BookedSlice Hour(const char* usd, int64_t hour, uint64_t attempt = 1, UsageClass
 
 CostReport Report(const CostQuery& query, const std::vector<std::pair<RunAccount, BookedSlice>>& booked) {
   CostReportBuilder builder(query);
-  for (const auto& [account, slice] : booked) builder.Add(account, slice);
+  for (const auto& [account, slice] : booked) REQUIRE(builder.Add(account, slice).ok());
   return std::move(builder).Build();
 }
 

@@ -20,7 +20,7 @@ lorry::Result<nlohmann::json> Replay(const char* usage_path, const char* prices_
   LORRY_ASSIGN_OR_RETURN(const std::vector<RecordedUsage> usage, ParseUsageFile(usage_text));
   LORRY_ASSIGN_OR_RETURN(const std::vector<ReplayedAttempt> attempts, ReplayUsage(usage, prices, SystemClock().Now()));
   return nlohmann::json{{"slices", test::SlicesJson(attempts)},
-                        {"total_usd", ToDecimalString(ReportReplayed(attempts, {}).total)}};
+                        {"total_usd", ToDecimalString(ReportReplayed(attempts, {})->total)}};
 }
 
 }  // namespace
