@@ -105,8 +105,8 @@ Result<Int128> ParseInt128(std::string_view text) {
 Result<Dollars> CheckedSum(Dollars a, Dollars b) {
   Int128 sum;
   if (__builtin_add_overflow(a.e18(), b.e18(), &sum)) {
-    return MakeError(ErrorCode::kData, fmt::format("the sum of ${} and ${} does not fit into 128 bits", ToDecimalString(a),
-                                                   ToDecimalString(b)));
+    return MakeError(ErrorCode::kData,
+                     fmt::format("the sum of ${} and ${} does not fit into 128 bits", ToDecimalString(a), ToDecimalString(b)));
   }
   return Dollars::FromE18(sum);
 }

@@ -2,8 +2,9 @@
 // a whole number of 10^-9 units: price x quantity is exact, and nothing on a money path is ever a double.
 //
 // All arithmetic is in 128 bits and checked: an overflow ends the program with a message, since a wrong amount is worse than
-// none (the range is +-1.7 x 10^20 dollars); only CheckedSum gives an error instead, for amounts that a file may hold. Rounding happens in two places only: QuantityOfDeviceMillis rounds a lease's
-// running total to 10^-9 device-hours, half away from zero, and ToCents rounds a line of a report. Values.
+// none (the range is +-1.7 x 10^20 dollars); only CheckedSum gives an error instead, for amounts that a file may hold. Rounding
+// happens in two places only: QuantityOfDeviceMillis rounds a lease's running total to 10^-9 device-hours, half away from zero,
+// and ToCents rounds a line of a report. Values.
 #pragma once
 
 #include <compare>

@@ -114,8 +114,7 @@ constexpr const char* kSelectBooks =
     "s.class,"
     " s.lease_t0_ms, s.t0_ms, s.t1_ms, s.price_id, p.unit_price_e9, s.quantity_e9, s.debit, s.credit, s.amount_e18, "
     "s.posted_at_ms, s.hash"
-    " FROM ledger_slice s LEFT JOIN ledger_run r ON r.run = s.run LEFT JOIN ledger_price p ON p.price_id = s.price_id ORDER BY "
-    "s.seq";
+    " FROM ledger_slice s LEFT JOIN ledger_run r ON r.run = s.run LEFT JOIN ledger_price p ON p.price_id = s.price_id ";
 
 Result<BookRow> ReadRow(const Rows& rows) {
   BookRow row;
@@ -148,6 +147,15 @@ Result<BookRow> ReadRow(const Rows& rows) {
   row.posted_at = rows.Time(21);
   row.hash = rows.AsDigest(22);
   return row;
+}
+
+Status Visit(Rows rows, const std::function<Status(const BookRow&)>& visit) {
+  for (;;) {
+    LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
+    if (!more) return OkStatus();
+    LORRY_ASSIGN_OR_RETURN(const BookRow row, ReadRow(rows));
+    LORRY_TRY(visit(row));
+  }
 }
 
 Digest ChainHash(const Digest& previous, const nlohmann::json& row) {
@@ -278,19 +286,20 @@ Result<Dollars> RunCost(Database& db, const RunId& run) {
 }
 
 Status VisitBooks(Database& db, const std::function<Status(const BookRow&)>& visit) {
-  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask(kSelectBooks));
-  for (;;) {
-    LORRY_ASSIGN_OR_RETURN(const bool more, rows.Next());
-    if (!more) return OkStatus();
-    LORRY_ASSIGN_OR_RETURN(const BookRow row, ReadRow(rows));
-    LORRY_TRY(visit(row));
-  }
+  LORRY_ASSIGN_OR_RETURN(Rows rows, db.Ask(std::string(kSelectBooks) + "ORDER BY s.seq"));
+  return Visit(std::move(rows), visit);
 }
 
 Result<CostReport> ReportCosts(Database& db, const CostQuery& query) {
   LORRY_TRY(CheckCostQuery(query));
   CostReportBuilder builder(query);
-  LORRY_TRY(VisitBooks(db, [&builder](const BookRow& row) {
+  // A report of one run is asked for at every look at its page: it may not read the rows of all the others.
+  const std::string of_run = query.run ? "WHERE s.run = ?1" : "WHERE ?1 IS NULL";
+  LORRY_ASSIGN_OR_RETURN(
+      Rows rows,
+      db.Ask(kSelectBooks + of_run + " AND (?2 IS NULL OR s.t0_ms >= ?2) AND (?3 IS NULL OR s.t0_ms < ?3) ORDER BY s.seq",
+             query.run, query.from, query.to));
+  LORRY_TRY(Visit(std::move(rows), [&builder](const BookRow& row) {
     Status added = builder.Add(row.account, row.booked);
     return added.ok() ? added : Status(Because(fmt::format("ledger row {}", row.seq), added.error()));
   }));

@@ -27,7 +27,8 @@ class BookChecker {
     ++check_->slices;
     if (row.seq != last_seq_ + 1) Problem(row, fmt::format("row {} is missing before it", last_seq_ + 1));
     if (row.hash != BookRowHash(last_hash_, row)) Problem(row, "its hash does not fit to it and to the row before");
-    // Only a row whose time and money are right is summed: one hour at any price leaves room for 10^9 rows, a forged amount for none.
+    // Only a row whose time and money are right is summed: one hour at any price leaves room for 10^9 rows, a forged amount for
+    // none.
     if (CheckTimes(row) && CheckMoney(row)) {
       check_->total += row.amount;
       balances_[row.debit].debit += row.amount;

@@ -40,8 +40,8 @@ struct LedgerCheck {
 
 // Checks: sequence numbers without gaps, both hash chains, the price that was chosen, quantity and amount of each slice, that
 // slices of a lease touch, that none crosses a UTC hour, debits equal to credits, every balance, and that the time of runs on the
-// books is what `metered` says of all attempts that are over. An Error only where the file cannot be read. Reads only; a scheduler
-// may run beside it, where `metered` comes from the same view of the file.
+// books is what `metered` says of all attempts that are over. An Error only where the file cannot be read. Reads only; a
+// scheduler may run beside it, where `metered` comes from the same view of the file.
 Result<LedgerCheck> VerifyLedger(Database& db, const std::vector<MeteredTime>& metered);
 
 }  // namespace lorry

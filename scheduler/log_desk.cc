@@ -52,4 +52,15 @@ std::string LogDesk::Read(const RunId& run, AttemptNumber attempt, uint32_t rank
   return bytes;
 }
 
+std::string LogDesk::Tail(const RunId& run, AttemptNumber attempt, uint32_t rank, uint32_t max_bytes) const {
+  const auto size = FileSize(PathOf(run, attempt, rank));
+  const uint64_t have = size.ok() ? static_cast<uint64_t>(size->count()) : 0;
+  if (have <= max_bytes) return Read(run, attempt, rank, 0, max_bytes);
+  // One byte more, so that a tail which begins with a whole line keeps it.
+  std::string bytes = Read(run, attempt, rank, have - max_bytes - 1, max_bytes + 1);
+  const size_t line_end = bytes.find('\n');
+  bytes.erase(0, line_end < bytes.size() - 1 ? line_end + 1 : 1);
+  return bytes;
+}
+
 }  // namespace lorry

@@ -20,6 +20,8 @@ class LogDesk {
   void AppendMetrics(const RunId& run, const std::string& lines);
   // Up to max_bytes from the offset; empty where there are none yet.
   std::string Read(const RunId& run, AttemptNumber attempt, uint32_t rank, uint64_t offset, uint32_t max_bytes) const;
+  // The last max_bytes, or a little less: from the beginning of a line, where one begins in them.
+  std::string Tail(const RunId& run, AttemptNumber attempt, uint32_t rank, uint32_t max_bytes) const;
 
  private:
   std::string PathOf(const RunId& run, AttemptNumber attempt, uint32_t rank) const;

@@ -14,13 +14,13 @@ TEST_CASE("what was metered of attempts that are over is read from the scheduler
   auto store = Store::Open(home.path() + "/state.db", SchedulerMigrations(), StoreMode::kCreate);
   REQUIRE(store.ok());
   auto transaction = (*store)->Begin();
-  REQUIRE(transaction
-              ->db()
-              .RunScript("INSERT INTO attempt VALUES('r-1', 1, 1, 'w', 10, 90, 'done', '', x''), ('r-1', 2, 2, 'w', 10, 0, '', '', x'');"
-                         "INSERT INTO usage_span VALUES('r-1', 1, 0, 'w/cpu-0', 'cpu', 'startup', 10, 20),"
-                         "('r-1', 1, 1, 'w/cpu-0', 'cpu', 'productive', 20, 50), ('r-1', 1, 2, 'w/cpu-0', 'cpu', 'startup', 50, 55),"
-                         "('r-1', 1, 3, 'w/cpu-0', 'cpu', 'drain', 55, 55), ('r-1', 2, 0, 'w/cpu-0', 'cpu', 'startup', 60, 70),"
-                         "('r-2', 1, 0, 'w/cpu-1', 'cpu', 'productive', 1, 2)")
+  REQUIRE(transaction->db()
+              .RunScript(
+                  "INSERT INTO attempt VALUES('r-1', 1, 1, 'w', 10, 90, 'done', '', x''), ('r-1', 2, 2, 'w', 10, 0, '', '', x'');"
+                  "INSERT INTO usage_span VALUES('r-1', 1, 0, 'w/cpu-0', 'cpu', 'startup', 10, 20),"
+                  "('r-1', 1, 1, 'w/cpu-0', 'cpu', 'productive', 20, 50), ('r-1', 1, 2, 'w/cpu-0', 'cpu', 'startup', 50, 55),"
+                  "('r-1', 1, 3, 'w/cpu-0', 'cpu', 'drain', 55, 55), ('r-1', 2, 0, 'w/cpu-0', 'cpu', 'startup', 60, 70),"
+                  "('r-2', 1, 0, 'w/cpu-1', 'cpu', 'productive', 1, 2)")
               .ok());
   REQUIRE(transaction->Commit().ok());
   auto reader = (*store)->Read();

@@ -169,7 +169,8 @@ TEST_CASE("whatever is changed in the books is found, by its row") {
       {"UPDATE ledger_slice SET price_id = 2 WHERE seq = 1", "ledger row 1"},
       {"DELETE FROM ledger_slice WHERE seq = 2", "row 2 is missing"},
       {"DELETE FROM ledger_slice WHERE seq = 3", "run r-1, attempt 1, device w/cpu-0 (cpu): 3599005 ms productive were metered"},
-      {"DELETE FROM ledger_slice; DELETE FROM ledger_balance; DELETE FROM ledger_run", "1000 ms startup were metered, 0 ms"},
+      {"DELETE FROM ledger_slice; DELETE FROM ledger_balance; DELETE FROM ledger_run",
+       "ms productive were metered, 0 ms are on the books"},
       {"UPDATE ledger_slice SET amount_e18 = '170141183460469231731687303715884105727' WHERE seq > 1", "ledger row 2"},
       {"UPDATE ledger_slice SET lease_t0_ms = -9223372036854775807, t1_ms = 9223372036854775807 WHERE seq = 3", "ledger row 3"},
       {"UPDATE ledger_balance SET debit_e18 = '170141183460469231731687303715884105727'", "account"},
@@ -209,9 +210,25 @@ TEST_CASE("amounts that do not fit into a sum are an error that names the row, w
     const RunAccount account{.run = RunId("r-1")};
     names_row(PostUsage(db, books.prices(), account, {account.run, AttemptNumber(1), spans}, Instant(kNovember + kHour)), "2");
   });
-  books.RunSql("UPDATE ledger_price SET unit_price_e9 = 9223372036854775807; UPDATE ledger_slice SET quantity_e9 = 9223372036854775807");
+  books.RunSql(
+      "UPDATE ledger_price SET unit_price_e9 = 9223372036854775807; UPDATE ledger_slice SET quantity_e9 = 9223372036854775807");
   auto later = books.store().Read();
   names_row(ReportCosts(later->db(), {}), "3");
+}
+
+TEST_CASE("a report reads the rows that it is about, and no others") {
+  Books books;
+  const Dollars first = books.Post("r-1", 1, {Span(0, UsageClass::kProductive, 0, kHour)});
+  const Dollars second = books.Post("r-2", 1, {Span(1, UsageClass::kProductive, kHour, 3 * kHour)});
+  books.Post("r-3", 1, {Span(2, UsageClass::kProductive, 5 * kHour, 6 * kHour)});
+  CHECK(books.Report({.to = Instant(kNovember + 2 * kHour)}).rows.size() == 2);
+  books.RunSql("UPDATE ledger_slice SET class = 'lunch' WHERE run = 'r-3'");  // no report can read this row
+  CHECK(books.Report({.run = RunId("r-1")}).total == first);
+  CHECK(books.Report({.run = RunId("r-2")}).total == second);
+  CHECK(books.Report({.to = Instant(kNovember + 5 * kHour)}).total == first + second);
+  CHECK(books.Report({.run = RunId("r-2"), .from = Instant(kNovember + 3 * kHour)}).rows.empty());
+  auto reader = books.store().Read();
+  CHECK(ReportCosts(reader->db(), {.from = Instant(kNovember + 5 * kHour)}).error().code == ErrorCode::kData);
 }
 
 TEST_CASE("prices are loaded as recorded, and a file read again records nothing") {
