@@ -77,6 +77,16 @@ uint32_t LargestWorker(const State& state, const DeviceNeeds& needs) {
   return static_cast<uint32_t>(largest);
 }
 
+std::set<std::string> GrantableKinds(const State& state, const DeviceNeeds& needs) {
+  std::set<std::string> kinds;
+  for (const auto& [id, worker] : state.workers) {
+    const std::vector<DeviceId> suitable = SuitableDevices(worker, needs, false);
+    if (worker.health == Health::kLost || suitable.size() < needs.count) continue;
+    for (const DeviceId& device : suitable) kinds.insert(worker.devices.at(device).device.kind);
+  }
+  return kinds;
+}
+
 bool CouldEverFit(const State& state, const DeviceNeeds& needs) {
   const bool someone = std::any_of(state.workers.begin(), state.workers.end(),
                                    [](const auto& entry) { return entry.second.health != Health::kLost; });

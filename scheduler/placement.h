@@ -4,6 +4,7 @@
 // behind it takes devices of its sort, so it cannot starve. A run that fits no worker at all is passed over.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
 
 // Whether any worker that is there could ever hold it, everything else away. True where no worker is there to ask.
 bool CouldEverFit(const State& state, const DeviceNeeds& needs);
+// The kinds of the devices that it could be given as the workers are now; none where no worker could hold it.
+std::set<std::string> GrantableKinds(const State& state, const DeviceNeeds& needs);
 // The most devices of this sort that one worker has.
 uint32_t LargestWorker(const State& state, const DeviceNeeds& needs);
 

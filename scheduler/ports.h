@@ -2,6 +2,7 @@
 // fakes. Every call works on the Database it is given, on the reactor's thread; writes are part of the reactor's transaction.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,10 @@ class BooksPort {
   virtual ~BooksPort() = default;
   // Posts all device time of one attempt; a repeat changes nothing.
   virtual Status Post(Database& db, const Run& run, const PostingWish& wish, Instant now) = 0;
-  // What the run will take and cost, as a JSON object; what is known of it is kept with the run where `keep`.
-  virtual Result<std::string> Quote(Database& db, const RunSpec& run, bool keep, Instant now) = 0;
+  // What the run will take and cost, as a JSON object; what is known of it is kept with the run where `keep`. `kinds`: of the
+  // devices that it could be given; none where no worker is there that could hold it. Errors: kSpec where one has no price.
+  virtual Result<std::string> Quote(Database& db, const RunSpec& run, const std::set<std::string>& kinds, bool keep,
+                                    Instant now) = 0;
   // What the run's device time costs so far: all that is posted, and `running`, which is not yet.
   virtual Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
   // True where device time so far costs as much as the job allows. `job_json` names the limit.

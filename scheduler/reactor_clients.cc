@@ -127,7 +127,8 @@ void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
   if (!admitted->existing.empty()) return Reply(asker, wire::Submitted{admitted->existing, true, ""});
   std::string quote;
   if (parts_.books != nullptr) {
-    auto quoted = transaction_->Try([&] { return parts_.books->Quote(*db, admitted->spec, true, Now()); });
+    const std::set<std::string> kinds = GrantableKinds(core_->state(), admitted->spec.needs);
+    auto quoted = transaction_->Try([&] { return parts_.books->Quote(*db, admitted->spec, kinds, true, Now()); });
     if (!quoted.ok()) return ReplyError(asker, quoted.error());
     quote = std::move(*quoted);
   }
@@ -143,7 +144,9 @@ void Reactor::OnPlan(const Asker& asker, const wire::Plan& plan) {
   auto spec = AdmitPlan(plan, core_->state(), *db, parts_.registry, parts_.admission);
   if (!spec.ok()) return ReplyError(asker, spec.error());
   Result<std::string> quote = std::string("{}");
-  if (parts_.books != nullptr) quote = parts_.books->Quote(*db, *spec, false, Now());
+  if (parts_.books != nullptr) {
+    quote = parts_.books->Quote(*db, *spec, GrantableKinds(core_->state(), spec->needs), false, Now());
+  }
   if (!quote.ok()) return ReplyError(asker, quote.error());
   auto answer = ParseJson(*quote);
   if (!answer.ok()) return ReplyError(asker, answer.error());

@@ -38,6 +38,13 @@ AttemptUsage UsageOf(const RunId& run, AttemptNumber attempt, const std::vector<
   return usage;
 }
 
+Error NoPrice(const std::string& kind) {
+  Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind),
+                          "add it to prices.yaml in the home and run lorry up again");
+  error.key = "resources";
+  return error;
+}
+
 class Books final : public BooksPort {
  public:
   Status Post(Database& db, const Run& run, const PostingWish& wish, Instant now) override {
@@ -47,17 +54,20 @@ class Books final : public BooksPort {
     return cost.ok() ? OkStatus() : Status(cost.error());
   }
 
-  // A run on a kind of device without a price is refused before it starts.
-  Result<std::string> Quote(Database& db, const RunSpec& run, bool, Instant now) override {
-    const std::string kind = run.needs.gpu ? run.needs.kind : "cpu";
-    if (kind.empty()) return json{{"devices", run.needs.count}}.dump();
+  // A run that could be given a kind of device without a price is refused before it starts. It is quoted by the dearest.
+  Result<std::string> Quote(Database& db, const RunSpec& run, const std::set<std::string>& kinds, bool, Instant now) override {
     LORRY_ASSIGN_OR_RETURN(const PriceBook prices, LoadPriceBook(db));
-    const PriceRow* row = prices.DearestPriceAt(kind, kStandardPricing, now, now);
-    if (row == nullptr) {
-      Error error = MakeError(ErrorCode::kSpec, fmt::format("no price for device kind \"{}\"", kind),
-                              "add it to prices.yaml in the home and run lorry up again");
-      error.key = "resources";
-      return error;
+    const PriceRow* row = nullptr;
+    for (const std::string& kind : kinds) {
+      const PriceRow* price = prices.PriceAt(kind, kStandardPricing, now, now);
+      if (price == nullptr) return NoPrice(kind);
+      if (row == nullptr || price->unit_price > row->unit_price) row = price;
+    }
+    if (kinds.empty()) {  // no worker tells what it will be: all that is known is what the job names
+      const std::string asked = run.needs.gpu ? run.needs.kind : "cpu";
+      if (asked.empty()) return json{{"devices", run.needs.count}}.dump();
+      row = prices.DearestPriceAt(asked, kStandardPricing, now, now);
+      if (row == nullptr) return NoPrice(asked);
     }
     return json{{"devices", run.needs.count},
                 {"device_kind", row->device_kind},

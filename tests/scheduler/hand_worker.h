@@ -22,8 +22,13 @@ class HandWorker {
     link_ = std::move(*link);
   }
   wire::Welcome Hello(int cpus, const std::string& incarnation = "1", std::vector<wire::AttemptRef> holds = {}) {
-    wire::Hello hello{WorkerId("n1"), incarnation, "test", "here", "", {}, std::move(holds)};
-    for (int i = 0; i < cpus; ++i) hello.devices.push_back({DeviceId("n1/cpu-" + std::to_string(i)), "cpu", false, 0, "", ""});
+    std::vector<wire::Device> devices;
+    for (int i = 0; i < cpus; ++i) devices.push_back({DeviceId("n1/cpu-" + std::to_string(i)), "cpu", false, 0, "", ""});
+    return HelloWith(std::move(devices), incarnation, std::move(holds));
+  }
+  wire::Welcome HelloWith(std::vector<wire::Device> devices, const std::string& incarnation = "1",
+                          std::vector<wire::AttemptRef> holds = {}) {
+    const wire::Hello hello{WorkerId("n1"), incarnation, "test", "here", "", std::move(devices), std::move(holds)};
     wire::Welcome welcome = Ask<wire::Welcome>(hello);
     session_ = welcome.session;
     return welcome;
