@@ -254,7 +254,12 @@ HubResponse AnswerHub(Database& db, const BlobStore& blobs, const HubRequest& re
   const std::optional<HubRoute> route = ParseHubPath(request.path);
   if (!route) return Fault(404, "", "there is nothing here");
   const bool asks_paths = route->question == HubQuestion::kPathsInfo;
-  if (asks_paths != (request.method == "POST")) return Fault(405, "", "not with this method");
+  const bool fits = asks_paths ? request.method == "POST" : request.method == "GET" || request.method == "HEAD";
+  if (!fits) {
+    HubResponse refused = Fault(405, "", "not with this method");
+    refused.headers.emplace_back("Allow", asks_paths ? "POST" : "GET, HEAD");
+    return refused;
+  }
   if (route->question == HubQuestion::kWhoAmI) return AnswerWhoAmI(request);
   if (route->question == HubQuestion::kModelList) return AnswerList(db, request);
   const Result<Repository> repository = OpenRepository(db, request, route->repository);

@@ -19,7 +19,7 @@
 namespace lorry {
 
 struct HubRequest {
-  std::string method = "GET";                              // GET, HEAD or POST
+  std::string method = "GET";                              // what does not fit to the path is answered with 405
   std::string path;                                        // as it came, percent-encoded, without the query
   std::vector<std::pair<std::string, std::string>> query;  // decoded
   std::string range;                                       // the Range header; empty where there was none

@@ -232,8 +232,23 @@ TEST_CASE("what the interface lists") {
   CHECK(Json::parse(hub.Ask(paths).body)[0]["lastCommit"]["id"] == CommitOf(model.entry.digest));
   paths.body = "[]";
   CHECK(hub.Ask(paths).status == 400);
-  paths.method = "GET";
-  CHECK(hub.Ask(paths).status == 405);
+  // path | method | what is allowed
+  const std::string listed = "/api/models";
+  const std::tuple<std::string, std::string, std::string> refused[] = {
+      {paths.path, "GET", "POST"},
+      {paths.path, "DELETE", "POST"},
+      {listed, "POST", "GET, HEAD"},
+      {listed, "DELETE", "GET, HEAD"},
+      {"/acme/m/resolve/main/config.json", "PUT", "GET, HEAD"},
+  };
+  for (const auto& [path, method, allowed] : refused) {
+    CAPTURE(path, method);
+    HubRequest request;
+    request.path = path;
+    request.method = method;
+    CHECK(hub.Ask(request).status == 405);
+    CHECK(HeaderOf(hub.Ask(request), "Allow") == allowed);
+  }
 }
 
 }  // namespace
