@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "base/random_key.h"
 
 namespace lorry {
 namespace {
@@ -61,7 +62,10 @@ Result<int> RunTokenList(Session& session) {
   for (const auto& token : answer.value("tokens", nlohmann::json::array())) {
     table.push_back({TextOf(token, "id"), TextOf(token, "role"), TextOf(token, "created"), TextOf(token, "note")});
   }
-  session.terminal().Print(table.size() == 1 ? "no tokens: loopback needs none\n" : AlignColumns(table));
+  const bool open = answer.value("open", false);
+  const char* const none = open ? "no token was made yet: loopback needs none\n"
+                                : "no valid token: private names are closed until lorry token create makes one\n";
+  session.terminal().Print(table.size() == 1 ? none : AlignColumns(table));
   session.terminal().PrintJson(answer);
   return 0;
 }

@@ -2,15 +2,11 @@
 
 #include <unistd.h>
 
-#include <sys/random.h>
-
-#include <array>
-
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
-#include "base/hash.h"
 #include "base/json.h"
+#include "base/random_key.h"
 #include "cli/home_state.h"
 
 namespace lorry {
@@ -38,16 +34,6 @@ Result<nlohmann::json> Session::Ask(const std::string& name, const nlohmann::jso
   LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, Scheduler());
   LORRY_ASSIGN_OR_RETURN(const std::string answer, scheduler->Query(name, question.dump(), changes ? RandomKey() : ""));
   return ParseJson(answer);
-}
-
-std::string RandomKey() {
-  std::array<char, 16> bytes{};
-  size_t have = 0;
-  while (have < bytes.size()) {
-    const ssize_t got = getrandom(bytes.data() + have, bytes.size() - have, 0);
-    if (got > 0) have += static_cast<size_t>(got);
-  }
-  return ToHex({bytes.data(), bytes.size()});
 }
 
 }  // namespace lorry

@@ -38,7 +38,4 @@ class Session {
   std::optional<SchedulerClient> client_;
 };
 
-// 32 hex digits of the system's randomness: submission ids, query keys, tokens.
-std::string RandomKey();
-
 }  // namespace lorry

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/random_key.h"
 #include "cli/follow.h"
 #include "cli/input_checks.h"
 #include "cli/plan.h"

@@ -20,6 +20,17 @@ CREATE TABLE web_token(
   id TEXT PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, role TEXT NOT NULL, note TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT;
 )sql";
 
+// nullopt where the token is none, or revoked.
+template <class Key>
+Result<std::optional<Access>> FindToken(Database& db, const char* column, const Key& key) {
+  LORRY_ASSIGN_OR_RETURN(Rows rows,
+                         db.Ask(fmt::format("SELECT id, role FROM web_token WHERE {} = ? AND revoked_ms IS NULL", column), key));
+  LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
+  if (!found) return std::optional<Access>();
+  LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(rows.Text(1)));
+  return std::optional(Access{true, role, rows.Text(0)});
+}
+
 Result<std::string> CreateToken(Database& db, const std::string& text, Instant now) {
   LORRY_ASSIGN_OR_RETURN(const json wish, ParseJson(text));
   LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(wish.value("role", "")));
@@ -43,7 +54,8 @@ Result<std::string> ListTokens(Database& db, const std::string&) {
     tokens.push_back(
         {{"id", rows.Text(0)}, {"role", rows.Text(1)}, {"note", rows.Text(2)}, {"created", FormatUtc(rows.Time(3))}});
   }
-  return json{{"tokens", std::move(tokens)}}.dump();
+  LORRY_ASSIGN_OR_RETURN(const bool guarded, AnyTokenWasMade(db));
+  return json{{"tokens", std::move(tokens)}, {"open", !guarded}}.dump();
 }
 
 Result<std::string> RevokeToken(Database& db, const std::string& text, Instant now) {
@@ -87,22 +99,30 @@ Result<bool> AnyTokenExists(Database& db) {
   return count.value_or(0) > 0;
 }
 
-Result<Access> AccessOf(Database& db, const HttpRequest& request, bool open_to_loopback) {
-  // Revoking the last token closes the door, it does not take the lock off.
-  LORRY_ASSIGN_OR_RETURN(const auto ever_made, db.AskInteger("SELECT COUNT(*) FROM web_token"));
-  if (ever_made.value_or(0) == 0 && open_to_loopback && request.from_loopback) return Access{true, Role::kAdmin, ""};
+Result<bool> AnyTokenWasMade(Database& db) {
+  LORRY_ASSIGN_OR_RETURN(const auto count, db.AskInteger("SELECT COUNT(*) FROM web_token"));
+  return count.value_or(0) > 0;
+}
+
+Result<Access> AccessOf(Database& db, const HttpRequest& request, const std::string& session_token, bool open_to_loopback) {
+  const bool on_loopback = open_to_loopback && request.from_loopback;
+  LORRY_ASSIGN_OR_RETURN(const bool guarded, AnyTokenWasMade(db));
+  if (!guarded && on_loopback) return Access{true, Role::kAdmin, ""};
   const std::string header = request.Header("authorization");
-  if (header.rfind("Bearer ", 0) != 0) {
-    if (open_to_loopback && request.from_loopback) return Access{};  // a stranger: public names only
-    return MakeError(ErrorCode::kNotAllowed, "a token is needed",
-                     "send it as \"Authorization: Bearer TOKEN\"; lorry token create makes one");
+  if (header.starts_with("Bearer ")) return AccessOfToken(db, std::string_view(header).substr(7));
+  if (!session_token.empty()) {
+    LORRY_ASSIGN_OR_RETURN(const std::optional<Access> access, FindToken(db, "id", session_token));
+    if (access) return *access;
   }
-  LORRY_ASSIGN_OR_RETURN(
-      Rows rows, db.Ask("SELECT id, role FROM web_token WHERE sha256 = ? AND revoked_ms IS NULL", Sha256Of(header.substr(7))));
-  LORRY_ASSIGN_OR_RETURN(const bool found, rows.Next());
-  if (!found) return MakeError(ErrorCode::kNotAllowed, "the token is not valid", "lorry token list prints those that are");
-  LORRY_ASSIGN_OR_RETURN(const Role role, ParseRole(rows.Text(1)));
-  return Access{true, role, rows.Text(0)};
+  if (on_loopback) return Access{};
+  return MakeError(ErrorCode::kNotAllowed, "a token is needed",
+                   "send it as \"Authorization: Bearer TOKEN\"; lorry token create makes one");
+}
+
+Result<Access> AccessOfToken(Database& db, std::string_view token) {
+  LORRY_ASSIGN_OR_RETURN(const std::optional<Access> access, FindToken(db, "sha256", Sha256Of(token)));
+  if (!access) return MakeError(ErrorCode::kNotAllowed, "the token is not valid", "lorry token list prints those that are");
+  return *access;
 }
 
 }  // namespace lorry

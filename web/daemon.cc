@@ -13,6 +13,9 @@
 namespace lorry {
 namespace {
 
+// Of another machine; on loopback everybody has the same address.
+constexpr unsigned kConnectionsPerAddress = 64;
+
 bool IsLoopbackAddress(const std::string& address) { return address.rfind("127.", 0) == 0; }
 
 SchedulerOptions SchedulerOptionsOf(const DaemonOptions& options) {
@@ -70,6 +73,7 @@ Status Daemon::Serve(const DaemonOptions& options) {
     LORRY_ASSIGN_OR_RETURN(http.tls_key, ReadFile(options.tls_key_file, 1 << 20));
   }
   if (!loopback) {
+    http.connections_per_address = kConnectionsPerAddress;
     LORRY_ASSIGN_OR_RETURN(Reader reader, scheduler_->store().Read());
     LORRY_ASSIGN_OR_RETURN(const bool tokens, AnyTokenExists(reader.db()));
     if (!tokens || http.tls_certificate.empty()) {
@@ -79,8 +83,9 @@ Status Daemon::Serve(const DaemonOptions& options) {
     }
   }
   site_ = std::make_unique<Site>(scheduler_.get(), loopback);
-  LORRY_ASSIGN_OR_RETURN(
-      server_, HttpServer::Start(http, [site = site_.get()](const HttpRequest& request) { return site->Handle(request); }));
+  LORRY_ASSIGN_OR_RETURN(server_, HttpServer::Start(
+                                      http, [site = site_.get()](const HttpRequest& request) { return site->Refuse(request); },
+                                      [site = site_.get()](const HttpRequest& request) { return site->Handle(request); }));
   return OkStatus();
 }
 

@@ -28,8 +28,11 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.6re
 struct MenuEntry {
   std::string_view section, address, text;
 };
-constexpr MenuEntry kMenu[] = {
-    {"runs", "/", "Runs"}, {"registry", "/registry", "Registry"}, {"cost", "/cost", "Costs"}, {"workers", "/workers", "Workers"}};
+constexpr MenuEntry kMenu[] = {{"runs", "/", "Runs"},
+                               {"registry", "/registry", "Registry"},
+                               {"cost", "/cost", "Costs"},
+                               {"workers", "/workers", "Workers"},
+                               {"sign-in", "/sign-in", "Sign in"}};
 
 }  // namespace
 

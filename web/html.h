@@ -10,7 +10,7 @@ namespace lorry {
 // Text as it may stand in HTML, in an element or a quoted attribute.
 std::string Html(std::string_view text);
 
-// A whole page. `section` marks the entry of the menu: "runs", "cost", "registry", "workers".
+// A whole page. `section` marks the entry of the menu: "runs", "cost", "registry", "workers", "sign-in".
 std::string Page(std::string_view title, std::string_view section, std::string_view body);
 
 // A table that scrolls sideways on a phone. Cells are HTML; `numeric` columns are set right.

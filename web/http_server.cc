@@ -48,14 +48,34 @@ Status SplitTarget(const std::string& target, HttpRequest* request) {
     request->segments.push_back(std::move(segment));
   }
   if (question == std::string::npos) return OkStatus();
-  for (const std::string& pair : Split(std::string_view(target).substr(question + 1), '&')) {
-    if (pair.empty()) continue;
-    const size_t equals = pair.find('=');
-    LORRY_ASSIGN_OR_RETURN(std::string name, AddressText(pair.substr(0, equals), true));
-    LORRY_ASSIGN_OR_RETURN(std::string value, AddressText(equals == std::string::npos ? "" : pair.substr(equals + 1), true));
-    request->query.emplace(std::move(name), std::move(value));
-  }
+  LORRY_ASSIGN_OR_RETURN(request->query, ParseQuery(std::string_view(target).substr(question + 1)));
   return OkStatus();
+}
+
+bool HasBody(const HttpRequest& request) {
+  const std::string length = request.Header("content-length");
+  return (!length.empty() && length != "0") || !request.Header("transfer-encoding").empty();
+}
+
+// False where there is no memory for them.
+bool TakeHeaders(MHD_Connection* connection, std::map<std::string, std::string>* headers) {
+  struct Taker {
+    std::map<std::string, std::string>* headers;
+    bool failed = false;
+  } taker{headers};
+  MHD_get_connection_values(
+      connection, MHD_HEADER_KIND,
+      [](void* state, MHD_ValueKind, const char* name, const char* value) noexcept {
+        Taker& taker = *static_cast<Taker*>(state);
+        try {
+          (*taker.headers)[Lower(name)] = value != nullptr ? value : "";
+        } catch (...) {
+          taker.failed = true;
+        }
+        return taker.failed ? MHD_NO : MHD_YES;
+      },
+      &taker);
+  return !taker.failed;
 }
 
 MHD_Response* FileResponse(const FileBody& file) {
@@ -67,6 +87,7 @@ MHD_Result Answer(MHD_Connection* connection, HttpResponse response) {
   MHD_Response* raw = response.file ? FileResponse(*response.file) : nullptr;
   if (raw == nullptr && response.file) response = TextResponse(500, "the file cannot be read\n");
   if (raw == nullptr) raw = MHD_create_response_from_buffer(response.body.size(), response.body.data(), MHD_RESPMEM_MUST_COPY);
+  if (raw == nullptr) return MHD_NO;
   for (const auto& [name, value] : response.headers) MHD_add_response_header(raw, name.c_str(), value.c_str());
   const MHD_Result queued = MHD_queue_response(connection, static_cast<unsigned>(response.status), raw);
   MHD_destroy_response(raw);
@@ -76,60 +97,84 @@ MHD_Result Answer(MHD_Connection* connection, HttpResponse response) {
 }  // namespace
 
 struct HttpServer::Impl {
+  HttpGate gate;
   HttpHandler handler;
   size_t max_body_bytes = 0;
   bool tls = false;
   std::string certificate, key;
   MHD_Daemon* daemon = nullptr;
 
-  // Called with the request line before anything is decoded: the target as it was sent.
-  static void* OnTarget(void*, const char* target, MHD_Connection*) {
-    auto pending = std::make_unique<Pending>();
-    pending->request.path = target;
-    return pending.release();
+  // Called with the request line before anything is decoded: the target as it was sent. Null where there is no memory.
+  static void* OnTarget(void*, const char* target, MHD_Connection*) noexcept {
+    try {
+      auto pending = std::make_unique<Pending>();
+      pending->request.path = target;
+      return pending.release();
+    } catch (...) {
+      return nullptr;
+    }
   }
-  static void OnCompleted(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
+  static void OnCompleted(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) noexcept {
     delete static_cast<Pending*>(*state);
     *state = nullptr;
   }
   // The target is decoded by us, a segment at a time.
-  static size_t KeepEscapes(void*, MHD_Connection*, char* text) { return std::strlen(text); }
+  static size_t KeepEscapes(void*, MHD_Connection*, char* text) noexcept { return std::strlen(text); }
 
+  // An exception may not pass through the library's frames: what is left then is to close the connection.
   static MHD_Result OnRequest(void* self, MHD_Connection* connection, const char*, const char* method, const char*,
-                              const char* upload, size_t* upload_size, void** state) {
-    return static_cast<Impl*>(self)->Step(connection, method, upload, upload_size, static_cast<Pending*>(*state));
+                              const char* upload, size_t* upload_size, void** state) noexcept {
+    if (*state == nullptr) return MHD_NO;
+    try {
+      return static_cast<Impl*>(self)->Step(connection, method, upload, upload_size, static_cast<Pending*>(*state));
+    } catch (...) {
+      return MHD_NO;
+    }
   }
 
   MHD_Result Step(MHD_Connection* connection, const char* method, const char* upload, size_t* upload_size, Pending* pending) {
     HttpRequest& request = pending->request;
-    if (request.method.empty()) {  // the first of at least two calls: headers only
-      request.method = method;
-      return MHD_YES;
-    }
+    if (request.method.empty()) return Begin(connection, method, &request);
     if (*upload_size > 0) {
       pending->too_large = pending->too_large || request.body.size() + *upload_size > max_body_bytes;
-      if (!pending->too_large) request.body.append(upload, *upload_size);
+      if (pending->too_large) {
+        request.body = std::string();
+      } else {
+        request.body.append(upload, *upload_size);
+      }
       *upload_size = 0;
       return MHD_YES;
     }
-    if (pending->too_large) return Answer(connection, TextResponse(413, "the body is too large\n"));
-    return Answer(connection, Handle(connection, request));
+    if (pending->too_large) return Answer(connection, TooLarge());
+    return Answer(connection, Guarded<HttpResponse>(request, [&] { return handler(request); }));
   }
 
-  HttpResponse Handle(MHD_Connection* connection, HttpRequest& request) {
-    const std::string target = request.path;
-    if (const Status split = SplitTarget(target, &request); !split.ok()) return TextResponse(400, split.error().message + "\n");
-    MHD_get_connection_values(
-        connection, MHD_HEADER_KIND,
-        [](void* headers, MHD_ValueKind, const char* name, const char* value) {
-          (*static_cast<std::map<std::string, std::string>*>(headers))[Lower(name)] = value != nullptr ? value : "";
-          return MHD_YES;
-        },
-        &request.headers);
-    request.from_loopback = IsLoopback(connection);
-    request.tls = tls;
+  // The first of at least two calls has the headers only. A refusal closes the connection, since what follows is not read.
+  MHD_Result Begin(MHD_Connection* connection, const char* method, HttpRequest* request) {
+    request->method = method;
+    const std::string target = request->path;
+    if (!TakeHeaders(connection, &request->headers)) return MHD_NO;
+    request->from_loopback = IsLoopback(connection);
+    request->tls = tls;
+    std::optional<HttpResponse> refusal;
+    if (const Status split = SplitTarget(target, request); !split.ok()) {
+      refusal = TextResponse(400, split.error().message + "\n");
+    } else if (std::strtoull(request->Header("content-length").c_str(), nullptr, 10) > max_body_bytes) {
+      refusal = TooLarge();
+    } else if (HasBody(*request)) {
+      refusal = Guarded<std::optional<HttpResponse>>(*request, [&] { return gate(*request); });
+    }
+    if (!refusal) return MHD_YES;
+    refusal->headers.emplace_back("Connection", "close");
+    return Answer(connection, *std::move(refusal));
+  }
+
+  static HttpResponse TooLarge() { return TextResponse(413, "the body is too large\n"); }
+
+  template <class Answer, class Work>
+  static Answer Guarded(const HttpRequest& request, Work&& work) {
     try {
-      return handler(request);
+      return work();
     } catch (const std::exception& e) {
       spdlog::error("{} {}: {}", request.method, request.path, e.what());
       return TextResponse(500, "internal error; lorryd's log has the reason\n");
@@ -143,9 +188,10 @@ HttpServer::~HttpServer() {
   if (impl_->daemon != nullptr) MHD_stop_daemon(impl_->daemon);
 }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options, HttpHandler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options, HttpGate gate, HttpHandler handler) {
   std::unique_ptr<HttpServer> server(new HttpServer());
   Impl& impl = *server->impl_;
+  impl.gate = std::move(gate);
   impl.handler = std::move(handler);
   impl.max_body_bytes = options.max_body_bytes;
   impl.tls = !options.tls_certificate.empty();
@@ -164,6 +210,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& o
       {MHD_OPTION_UNESCAPE_CALLBACK, reinterpret_cast<intptr_t>(&Impl::KeepEscapes), nullptr},
       {MHD_OPTION_THREAD_POOL_SIZE, static_cast<intptr_t>(options.threads), nullptr},
       {MHD_OPTION_CONNECTION_TIMEOUT, 60, nullptr},
+      {MHD_OPTION_CONNECTION_LIMIT, static_cast<intptr_t>(options.connections), nullptr},
+      {MHD_OPTION_PER_IP_CONNECTION_LIMIT, static_cast<intptr_t>(options.connections_per_address), nullptr},
       {MHD_OPTION_LISTENING_ADDRESS_REUSE, 1, nullptr},
   };
   unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD;
@@ -203,6 +251,18 @@ Result<std::string> AddressText(std::string text, bool plus_is_blank) {
   if (!decoded) return MakeError(ErrorCode::kUsage, "a broken % escape or a zero byte in the address");
   if (!IsValidUtf8(*decoded)) return MakeError(ErrorCode::kUsage, "the address is not UTF-8 text");
   return *decoded;
+}
+
+Result<std::multimap<std::string, std::string>> ParseQuery(std::string_view text) {
+  std::multimap<std::string, std::string> fields;
+  for (const std::string& pair : Split(text, '&')) {
+    if (pair.empty()) continue;
+    const size_t equals = pair.find('=');
+    LORRY_ASSIGN_OR_RETURN(std::string name, AddressText(pair.substr(0, equals), true));
+    LORRY_ASSIGN_OR_RETURN(std::string value, AddressText(equals == std::string::npos ? "" : pair.substr(equals + 1), true));
+    fields.emplace(std::move(name), std::move(value));
+  }
+  return fields;
 }
 
 HttpResponse TextResponse(int status, std::string text) {

@@ -2,8 +2,9 @@
 //
 // Threads: a small pool calls the handler concurrently; it must be safe for that. A handler may read files and the state file,
 // and ask the scheduler, which answers within a turn of its loop; it must not wait for anything slower. Bodies of files are sent
-// with sendfile. A path is split at '/' first and each segment is decoded afterwards, so that an alias with a slash stays one
-// segment (%2F); %00 and broken escapes are 400.
+// with sendfile. A request that the gate refuses, and one whose body would be too large, is answered from its headers, before any
+// of its body is taken. A path is split at '/' first and each segment is decoded afterwards, so that an alias with a slash stays
+// one segment (%2F); %00 and broken escapes are 400.
 #pragma once
 
 #include <cstdint>
@@ -51,20 +52,24 @@ struct HttpResponse {
 };
 
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
+// The refusal of a request of which the headers are known and the body is not; nullopt: let it in.
+using HttpGate = std::function<std::optional<HttpResponse>(const HttpRequest&)>;
 
 struct HttpServerOptions {
   std::string bind_address = "127.0.0.1";
   int port = 8600;              // 0: a free one
   std::string tls_certificate;  // PEM text; empty: no TLS
   std::string tls_key;
-  size_t max_body_bytes = 16 << 20;
+  size_t max_body_bytes = 1 << 20;
+  unsigned connections = 256;
+  unsigned connections_per_address = 0;  // 0: no limit of its own
   unsigned threads = 4;
 };
 
 class HttpServer {
  public:
   // Errors: kConflict where the port is taken, kSpec for a bad address or certificate.
-  static Result<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options, HttpHandler handler);
+  static Result<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options, HttpGate gate, HttpHandler handler);
   // Waits for requests that are being answered.
   ~HttpServer();
   int port() const { return port_; }
@@ -78,6 +83,9 @@ class HttpServer {
 
 // "a%2Fb" -> "a/b". Errors: kUsage for a broken escape or a zero byte.
 Result<std::string> AddressText(std::string text, bool plus_is_blank = false);
+
+// "a=1&b=x%20y", as a query has it, or the body of a form. Errors: kUsage.
+Result<std::multimap<std::string, std::string>> ParseQuery(std::string_view text);
 
 HttpResponse TextResponse(int status, std::string text);
 HttpResponse JsonResponse(int status, std::string json);

@@ -1,6 +1,7 @@
 // The pages themselves: what a person sees at /, /runs/RUN, /cost, /registry and /workers.
 #include "base/json.h"
 #include "base/money.h"
+#include "scheduler/log_desk.h"
 #include "web/html.h"
 #include "web/site.h"
 
@@ -9,8 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kLogTailBytes = 16 << 10;
-constexpr int kMostLogPieces = 64;  // of 1 MiB
+constexpr uint32_t kLogTailBytes = 16 << 10;
 
 std::string TextOf(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -98,25 +98,6 @@ std::string RunFacts(const json& run) {
   return facts + "</dl>";
 }
 
-// The last of what rank 0 of the latest attempt wrote. A log can only be read from its beginning on: one that is longer than
-// kMostLogPieces is shown from where that ends.
-std::string LogTail(Scheduler& scheduler, const RunId& run) {
-  wire::ReadLog wish;
-  wish.run = run;
-  wish.max_bytes = 1 << 20;
-  std::string tail;
-  for (int piece = 0; piece < kMostLogPieces; ++piece) {
-    const auto log = scheduler.Call<wire::LogPiece>(wish);
-    if (!log.ok() || log->bytes.empty()) break;
-    tail += log->bytes;
-    if (tail.size() > kLogTailBytes) tail.erase(0, tail.size() - kLogTailBytes);
-    wish.attempt = log->attempt;
-    wish.offset = log->offset + log->bytes.size();
-    if (log->bytes.size() < wish.max_bytes) break;
-  }
-  return tail;
-}
-
 std::string AttemptsTable(const json& run) {
   HtmlTable table({"attempt", "worker", "devices", "granted (UTC)", "ended (UTC)", "reason"});
   for (const json& attempt : run.value("attempts", json::array())) {
@@ -168,10 +149,10 @@ HttpResponse Site::RunPage(const std::string& id, const Access& access) const {
     }
   }
   if (access.MayReadJobContent()) {
-    const std::string last = run->value("attempts", json::array()).empty() ? "" : TextOf(run->at("attempts").back(), "attempt");
-    if (const std::string tail = LogTail(*scheduler_, RunId(id)); !tail.empty()) {
-      body += fmt::format("<h2>Log of attempt {}, rank 0</h2><pre>{}</pre>", Html(last), Html(tail));
-    }
+    const json attempts = run->value("attempts", json::array());
+    const AttemptNumber last(attempts.empty() ? 0 : attempts.back().value("attempt", uint64_t{0}));
+    const std::string tail = LogDesk(scheduler_->home()).Tail(RunId(id), last, 0, kLogTailBytes);
+    if (!tail.empty()) body += fmt::format("<h2>Log of attempt {}, rank 0</h2><pre>{}</pre>", last, Html(tail));
     body += "<h2>Job</h2><pre>" + Html(run->value("job", json()).dump(2)) + "</pre>";
   }
   return HtmlResponse(Page(id, "runs", body + "</div>"));
@@ -193,14 +174,13 @@ HttpResponse Site::CostPage(const HttpRequest& request) const {
   return HtmlResponse(Page("Costs", "cost", "<h1>Costs</h1><p>by " + menu + "</p>" + CostTable(json::parse(*cost), by)));
 }
 
-HttpResponse Site::RegistryPage() const {
+HttpResponse Site::RegistryPage(const Access& access) const {
   std::string body = "<h1>Registry</h1>";
   for (const char* kind : {"model", "adapter"}) {
-    const auto list = Ask("registry.list", json{{"kind", kind}}.dump());
-    if (!list.ok()) return ErrorResponse(list.error(), false);
+    const auto names = NamesFor(access, kind);
+    if (!names.ok()) return ErrorResponse(names.error(), false);
     HtmlTable table({"name", "versions", "aliases"}, {1});
-    const json parsed = json::parse(*list);
-    for (const json& item : parsed.value("items", json::array())) {
+    for (const json& item : names->at("items")) {
       std::string aliases;
       const json named = item.value("aliases", json::object());
       for (const auto& [alias, version] : named.items()) {
@@ -217,11 +197,15 @@ HttpResponse Site::RegistryPage() const {
   return HtmlResponse(Page("Registry", "registry", body));
 }
 
-HttpResponse Site::RegistryNamePage(const std::string& name) const {
-  auto shown = Ask("registry.show", json{{"kind", "adapter"}, {"name", name}}.dump());
-  if (!shown.ok()) shown = Ask("registry.show", json{{"kind", "model"}, {"name", name}}.dump());
+HttpResponse Site::RegistryNamePage(const HttpRequest& request, const Access& access) const {
+  const std::string name = request.segments[1] + "/" + request.segments[2];
+  auto shown = NameFor(access, "adapter", name);
+  if (!shown.ok()) shown = NameFor(access, "model", name);
+  if (!shown.ok() && !access.known && shown.error().code == ErrorCode::kNotFound) {
+    return sign_in_->Demand(request, "There is no such name, or it is private.");
+  }
   if (!shown.ok()) return ErrorResponse(shown.error(), false);
-  const json item = json::parse(*shown);
+  const json item = *std::move(shown);
   std::string body = fmt::format("<h1>{}</h1>", Html(name));
   HtmlTable table({"version", "digest", "base", "run", "created (UTC)", "dollars"}, {5});
   for (const json& version : item.value("versions", json::array())) {
@@ -238,9 +222,9 @@ HttpResponse Site::RegistryNamePage(const std::string& name) const {
   }
   body += aliases.empty() ? "<p class=\"soft\">none</p>" : aliases.str();
   body += fmt::format(
-      "<h2>Use it</h2><pre>HF_ENDPOINT=http://THIS-ADDRESS python3 -c \"from huggingface_hub import snapshot_download; "
+      "<h2>Use it</h2><pre>HF_ENDPOINT={} python3 -c \"from huggingface_hub import snapshot_download; "
       "print(snapshot_download('{}'))\"</pre>",
-      Html(name));
+      Html(request.Origin()), Html(name));
   return HtmlResponse(Page(name, "registry", body));
 }
 

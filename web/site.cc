@@ -39,6 +39,34 @@ int HttpStatusOf(ErrorCode code) {
   }
 }
 
+bool IsRead(const HttpRequest& request) { return request.method == "GET" || request.method == "HEAD"; }
+
+bool IsHealth(const HttpRequest& request) {
+  return !request.segments.empty() && (request.segments[0] == "healthz" || request.segments[0] == "readyz");
+}
+
+// The body of a form with a token and a path in it: anybody may send it, so it is kept small.
+bool IsShort(const HttpRequest& request) {
+  const std::string length = request.Header("content-length");
+  return !length.empty() && std::strtoull(length.c_str(), nullptr, 10) <= 16 << 10;
+}
+
+HttpResponse MethodRefused(std::string_view allowed) {
+  HttpResponse refused = TextResponse(405, "not with this method\n");
+  refused.headers.emplace_back("Allow", allowed);
+  return refused;
+}
+
+// Addresses of clients that this version does not serve are refused by name, whatever the method.
+bool IsUnbuilt(const HttpRequest& request) {
+  std::string address = "http ";
+  for (size_t i = 0; i < std::min<size_t>(2, request.segments.size()); ++i) {
+    address += "/" + request.segments[i];
+    if (!IsBuilt(address)) return true;
+  }
+  return false;
+}
+
 HttpResponse ToJsonResponse(const Result<std::string>& answer) {
   return answer.ok() ? JsonResponse(200, *answer) : ErrorResponse(answer.error(), true);
 }
@@ -105,62 +133,89 @@ HttpResponse ErrorResponse(const Error& error, bool as_json) {
                                   .dump());
 }
 
-HttpResponse Site::Handle(const HttpRequest& request) const {
-  const std::string first = request.segments.empty() ? "" : request.segments[0];
-  if (first == "healthz") return TextResponse(200, "ok\n");
-  if (first == "readyz") {
-    return scheduler_->healthy() ? TextResponse(200, "ready\n") : TextResponse(503, "the scheduler has given up\n");
-  }
+std::optional<HttpResponse> Site::Refuse(const HttpRequest& request) const {
+  if (IsHealth(request)) return std::nullopt;
   auto reader = scheduler_->store().Read();
   if (!reader.ok()) return ErrorResponse(reader.error(), true);
-  const auto access = AccessOf(reader->db(), request, open_to_loopback_);
-  if (!access.ok()) {
-    HttpResponse refused = ErrorResponse(access.error(), true);
-    refused.status = 401;
-    refused.headers.emplace_back("WWW-Authenticate", "Bearer");
-    return refused;
-  }
-  if (IsHubRequest(request)) {
-    return AnswerHubRequest(reader->db(), scheduler_->home(), request, access->MayReadPrivateNames(), access->token_id);
-  }
-  return Route(request, *access);
+  return Admit(reader->db(), request).refusal;
 }
 
-// Addresses of clients that this version does not serve are refused by name, whatever the method.
-bool IsUnbuilt(const HttpRequest& request) {
-  std::string address = "http ";
-  for (size_t i = 0; i < std::min<size_t>(2, request.segments.size()); ++i) {
-    address += "/" + request.segments[i];
-    if (!IsBuilt(address)) return true;
+HttpResponse Site::Handle(const HttpRequest& request) const {
+  if (IsHealth(request)) return Health(request);
+  auto reader = scheduler_->store().Read();
+  if (!reader.ok()) return ErrorResponse(reader.error(), true);
+  Admission admission = Admit(reader->db(), request);
+  if (admission.refusal) return *std::move(admission.refusal);
+  const Access& access = admission.access;
+  if (SignIn::IsFor(request)) return sign_in_->Answer(reader->db(), request, access);
+  if (IsHubRequest(request)) {
+    return AnswerHubRequest(reader->db(), scheduler_->home(), request, access.MayReadPrivateNames(), access.token_id);
   }
-  return false;
+  return Route(request, access);
+}
+
+HttpResponse Site::Health(const HttpRequest& request) const {
+  if (!IsRead(request)) return MethodRefused("GET, HEAD");
+  if (request.segments[0] == "healthz") return TextResponse(200, "ok\n");
+  return scheduler_->healthy() ? TextResponse(200, "ready\n") : TextResponse(503, "the scheduler has given up\n");
+}
+
+Site::Admission Site::Admit(Database& db, const HttpRequest& request) const {
+  Admission admission;
+  const auto access = AccessOf(db, request, sign_in_->TokenOf(request), open_to_loopback_);
+  if (access.ok()) admission.access = *access;
+  if (SignIn::IsFor(request)) {
+    const bool fits = request.method == "POST" || (IsRead(request) && request.segments[0] == "sign-in");
+    if (!fits) admission.refusal = MethodRefused(SignIn::Methods(request));
+    if (fits && request.method == "POST" && !IsShort(request)) admission.refusal = TextResponse(413, "the form is too large\n");
+  } else if (!access.ok()) {
+    admission.refusal = Unauthorized(request, access.error());
+  } else if (IsUnbuilt(request)) {
+    admission.refusal = ErrorResponse(MakeError(ErrorCode::kUnsupported, EscapeControl(request.path) + ": not in this version",
+                                                "lorry doctor --features lists what is"),
+                                      true);
+  } else if (IsHubRequest(request)) {  // its questions know their methods; only POST is one that has a body
+    if (!IsRead(request) && request.method != "POST") {
+      admission.refusal = AnswerHubRequest(db, scheduler_->home(), request, access->MayReadPrivateNames(), access->token_id);
+    }
+  } else if (!IsRead(request)) {
+    admission.refusal = MethodRefused("GET, HEAD");
+  }
+  return admission;
+}
+
+// A browser gets the form; a program, which has sent a token or asks for data, is told in its own words.
+HttpResponse Site::Unauthorized(const HttpRequest& request, const Error& error) const {
+  if (error.code != ErrorCode::kNotAllowed) return ErrorResponse(error, true);
+  const std::string first = request.segments.empty() ? "" : request.segments[0];
+  const bool for_programs = IsHubRequest(request) || first == "v1" || first == "v2" || first == "api" || first == "metrics";
+  if (!for_programs && IsRead(request) && request.Header("authorization").empty()) {
+    return sign_in_->Demand(request, "This page needs a token.");
+  }
+  HttpResponse refused = ErrorResponse(error, true);
+  refused.status = 401;
+  refused.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return refused;
 }
 
 HttpResponse Site::Route(const HttpRequest& request, const Access& access) const {
   const std::string first = request.segments.empty() ? "" : request.segments[0];
-  if (IsUnbuilt(request)) {
-    return ErrorResponse(MakeError(ErrorCode::kUnsupported, EscapeControl(request.path) + ": not in this version",
-                                   "lorry doctor --features lists what is"),
-                         true);
-  }
-  if (request.method != "GET" && request.method != "HEAD") return TextResponse(405, "this address is for reading\n");
   if (first == "static" && request.segments.size() == 2 && request.segments[1] == "chart.js") return ChartScript();
-  if (first == "metrics") return access.known ? Metrics() : TextResponse(401, "a token is needed\n");
+  if (first == "metrics") return Metrics();
   if (first == "v1") return RouteData(request, access);
   return RoutePages(request, access);
 }
 
 HttpResponse Site::RoutePages(const HttpRequest& request, const Access& access) const {
   const auto& at = request.segments;
-  const Error denied =
-      MakeError(ErrorCode::kNotAllowed, "this page needs a token with another role", "lorry token create makes one");
+  const Error denied = MakeError(ErrorCode::kNotAllowed, "this page needs a token with another role",
+                                 "sign in with one that lorry token create made");
   if (at.empty()) return access.MayReadRuns() ? RunsPage() : ErrorResponse(denied, false);
   if (at[0] == "runs" && at.size() == 2) return access.MayReadRuns() ? RunPage(at[1], access) : ErrorResponse(denied, false);
   if (at[0] == "cost" && at.size() == 1) return access.MayReadCosts() ? CostPage(request) : ErrorResponse(denied, false);
   if (at[0] == "workers" && at.size() == 1) return access.MayReadRuns() ? WorkersPage() : ErrorResponse(denied, false);
-  if (at[0] == "registry" && !access.MayReadPrivateNames()) return ErrorResponse(denied, false);
-  if (at[0] == "registry" && at.size() == 1) return RegistryPage();
-  if (at[0] == "registry" && at.size() == 3) return RegistryNamePage(at[1] + "/" + at[2]);
+  if (at[0] == "registry" && at.size() == 1) return RegistryPage(access);
+  if (at[0] == "registry" && at.size() == 3) return RegistryNamePage(request, access);
   return ErrorResponse(MakeError(ErrorCode::kNotFound, "no such page"), false);
 }
 
@@ -180,14 +235,27 @@ HttpResponse Site::RouteData(const HttpRequest& request, const Access& access) c
   if (at.size() == 2 && at[1] == "workers") {
     return access.MayReadRuns() ? ToJsonResponse(Ask("worker.list", "{}")) : ErrorResponse(denied, true);
   }
-  if (at.size() == 3 && at[1] == "registry" && access.MayReadPrivateNames()) {
-    return ToJsonResponse(Ask("registry.list", json{{"kind", at[2] == "adapters" ? "adapter" : "model"}}.dump()));
-  }
-  if (at.size() == 5 && at[1] == "registry" && access.MayReadPrivateNames()) {
-    return ToJsonResponse(
-        Ask("registry.show", json{{"kind", at[2] == "adapters" ? "adapter" : "model"}, {"name", at[3] + "/" + at[4]}}.dump()));
-  }
+  if (at.size() >= 2 && at[1] == "registry") return RouteRegistryData(request, access);
   return ErrorResponse(MakeError(ErrorCode::kNotFound, "no such address"), true);
+}
+
+HttpResponse Site::RouteRegistryData(const HttpRequest& request, const Access& access) const {
+  const auto& at = request.segments;
+  const std::string kind = at.size() > 2 && at[2] == "adapters" ? "adapter" : "model";
+  if (at.size() == 3) {
+    const auto names = NamesFor(access, kind);
+    return names.ok() ? JsonResponse(200, names->dump()) : ErrorResponse(names.error(), true);
+  }
+  if (at.size() != 5) return ErrorResponse(MakeError(ErrorCode::kNotFound, "no such address"), true);
+  const auto item = NameFor(access, kind, at[3] + "/" + at[4]);
+  if (item.ok()) return JsonResponse(200, item->dump());
+  HttpResponse missing = ErrorResponse(item.error(), true);
+  if (!access.known && missing.status == 404) {  // it may be there for others
+    missing.status = 401;
+    missing.headers.emplace_back("WWW-Authenticate", "Bearer");
+    missing.headers.emplace_back("X-Error-Code", "RepoNotFound");
+  }
+  return missing;
 }
 
 HttpResponse Site::RouteRunData(const HttpRequest& request, const Access& access) const {
@@ -238,6 +306,27 @@ HttpResponse Site::Metrics() const {
 Result<std::string> Site::Ask(const std::string& name, const std::string& text) const {
   LORRY_ASSIGN_OR_RETURN(const wire::JsonReply reply, scheduler_->Call<wire::JsonReply>(wire::Query{name, text, ""}));
   return reply.json;
+}
+
+Result<json> Site::NamesFor(const Access& access, const std::string& kind) const {
+  LORRY_ASSIGN_OR_RETURN(const std::string text, Ask("registry.list", json{{"kind", kind}}.dump()));
+  LORRY_ASSIGN_OR_RETURN(json names, ParseJson(text));
+  json readable = json::array();
+  for (json& item : names["items"]) {
+    if (access.MayReadPrivateNames() || !item.value("private", true)) readable.push_back(std::move(item));
+  }
+  names["items"] = std::move(readable);
+  return names;
+}
+
+Result<json> Site::NameFor(const Access& access, const std::string& kind, const std::string& name) const {
+  const auto text = Ask("registry.show", json{{"kind", kind}, {"name", name}}.dump());
+  if (!text.ok() && text.error().code != ErrorCode::kNotFound) return text.error();
+  if (text.ok()) {
+    LORRY_ASSIGN_OR_RETURN(json item, ParseJson(*text));
+    if (access.MayReadPrivateNames() || !item.value("private", true)) return item;
+  }
+  return MakeError(ErrorCode::kNotFound, fmt::format("no {} {}", kind, name));
 }
 
 Result<std::string> Site::Show(const std::string& run) const {

@@ -29,9 +29,11 @@ class Lorryd {
     site_ = std::make_unique<Site>(&daemon_->scheduler(), true);
   }
 
-  HttpResponse Get(const std::string& path, const std::string& token = "", bool from_loopback = true) {
+  // What the HTTP server makes of a request line and headers.
+  static HttpRequest Request(const std::string& method, const std::string& path,
+                             std::map<std::string, std::string> headers = {}) {
     HttpRequest request;
-    request.method = "GET";
+    request.method = method;
     request.path = path;
     std::string part;
     for (char c : path + "/") {
@@ -42,10 +44,49 @@ class Lorryd {
       if (!part.empty()) request.segments.push_back(*AddressText(part));
       part.clear();
     }
-    request.from_loopback = from_loopback;
+    request.from_loopback = true;
+    request.headers = std::move(headers);
     request.headers["host"] = "127.0.0.1:8600";
+    return request;
+  }
+
+  HttpResponse Get(const std::string& path, const std::string& token = "", bool from_loopback = true) {
+    HttpRequest request = Request("GET", path);
+    request.from_loopback = from_loopback;
     if (!token.empty()) request.headers["authorization"] = "Bearer " + token;
     return site_->Handle(request);
+  }
+
+  // A form that a browser sends, with the cookie that it has.
+  HttpResponse Post(const std::string& path, const std::string& form, const std::string& cookie = "") {
+    HttpRequest request = Request("POST", path, {{"content-length", std::to_string(form.size())}, {"cookie", cookie}});
+    request.body = form;
+    return site_->Handle(request);
+  }
+  HttpResponse Browse(const std::string& path, const std::string& cookie) {
+    return site_->Handle(Request("GET", path, {{"cookie", cookie}}));
+  }
+
+  // A tiny model's first version.
+  void Import(const std::string& name, bool is_private) {
+    TempDirectory made;
+    RegistryFixture fixture(made.path());
+    json files = json::array();
+    for (const BlobEntry& file : fixture.ModelFiles(1)) {
+      const auto bytes = ReadFile(fixture.blobs().PathOf(file.digest));
+      REQUIRE(BlobStore(home_.path()).PutBytes(*bytes).ok());
+      files.push_back({{"path", file.path}, {"digest", file.digest.hex()}, {"size", file.size}});
+    }
+    Query("registry.import",
+          {{"kind", "model"},
+           {"name", name},
+           {"private", is_private},
+           {"base", nullptr},
+           {"alias", nullptr},
+           {"source", "a test"},
+           {"by", "a test"},
+           {"files", files}},
+          "i-" + name);
   }
 
   std::string Submit(const std::string& id, const std::string& name) {
@@ -121,10 +162,22 @@ TEST_CASE("a run that waits is on its page, escaped, and in the data") {
   CHECK(lorryd.Get("/v1/runs/" + run + "/metrics").body.empty());
 }
 
-TEST_CASE("tokens: none is needed at first; from the first on strangers see public names only") {
+std::string HeaderOf(const HttpResponse& response, const std::string& name) {
+  for (const auto& [key, value] : response.headers) {
+    if (key == name) return value;
+  }
+  return "";
+}
+
+TEST_CASE("tokens: none is needed at first; from the first one on strangers see all but private names") {
   Lorryd lorryd;
+  lorryd.Import("acme/open", false);
+  lorryd.Import("acme/hidden", true);
   CHECK(lorryd.Get("/v1/runs", "ignored").status == 200);
   CHECK(lorryd.Get("/v1/runs", "", false).status == 401);
+  CHECK(lorryd.Get("/registry").body.find("acme/hidden") != std::string::npos);
+  const std::string run = lorryd.Submit("s-echo", "echo");
+  CHECK(lorryd.Query("token.list", json::object(), "")["open"] == true);
   const json admin = lorryd.MakeToken("admin");
   const json serving = lorryd.MakeToken("serving");
   const json finance = lorryd.MakeToken("finance");
@@ -133,25 +186,209 @@ TEST_CASE("tokens: none is needed at first; from the first on strangers see publ
   CHECK(lorryd.TryQuery("token.create", engineer).error().code == ErrorCode::kUnsupported);
   // path | token | status
   const std::tuple<std::string, std::string, int> cases[] = {
-      {"/v1/runs", "", 403},
+      {"/", "", 200},
+      {"/runs/" + run, "", 200},
+      {"/cost", "", 200},
+      {"/workers", "", 200},
+      {"/metrics", "", 200},
+      {"/healthz", "", 200},
+      {"/v1/runs", "", 200},
       {"/v1/runs", "wrong", 401},
+      {"/", "wrong", 401},
       {"/v1/runs", admin["token"], 200},
       {"/v1/runs", serving["token"], 403},
       {"/v1/costs", finance["token"], 200},
       {"/v1/costs", serving["token"], 403},
-      {"/cost", "", 403},
-      {"/healthz", "", 200},
-      {"/metrics", "", 401},
+      {"/v1/runs/" + run, finance["token"], 403},
+      {"/registry", "", 200},
+      {"/registry/acme/open", "", 200},
+      {"/registry/acme/hidden", "", 401},
+      {"/registry/acme/none", "", 401},
+      {"/registry/acme/hidden", admin["token"], 200},
+      {"/registry/acme/hidden", serving["token"], 200},
+      {"/registry/acme/hidden", finance["token"], 404},
+      {"/v1/registry/models/acme/open", "", 200},
+      {"/v1/registry/models/acme/hidden", "", 401},
+      {"/v1/registry/models/acme/none", "", 401},
+      {"/v1/registry/models/acme/none", admin["token"], 404},
+      {"/api/models/acme/hidden", "", 401},
   };
   for (const auto& [path, token, status] : cases) {
     INFO(path << " " << token);
     CHECK(lorryd.Get(path, token).status == status);
   }
+  for (const char* path : {"/registry", "/v1/registry/models"}) {
+    CHECK(lorryd.Get(path).body.find("acme/open") != std::string::npos);
+    CHECK(lorryd.Get(path).body.find("acme/hidden") == std::string::npos);
+  }
+  CHECK(HeaderOf(lorryd.Get("/v1/registry/models/acme/hidden"), "X-Error-Code") == "RepoNotFound");
   lorryd.Query("token.revoke", {{"id", serving["id"]}}, "k4");
   CHECK(lorryd.Get("/v1/runs", serving["token"]).status == 401);
   lorryd.Query("token.revoke", {{"id", finance["id"]}}, "k5");
   lorryd.Query("token.revoke", {{"id", admin["id"]}}, "k6");
-  CHECK(lorryd.Get("/v1/runs").status == 403);  // not open again
+  CHECK(lorryd.Get("/").status == 200);
+  CHECK(lorryd.Get("/registry/acme/hidden").status == 401);  // not open again
+  const json list = lorryd.Query("token.list", json::object(), "");
+  CHECK(list["tokens"].empty());
+  CHECK(list["open"] == false);
+}
+
+TEST_CASE("a browser signs in with a token, and has its role until it signs out or the token is revoked") {
+  Lorryd lorryd;
+  lorryd.Import("acme/hidden", true);
+  CHECK(lorryd.Get("/sign-in").body.find("none is needed") != std::string::npos);
+  const json token = lorryd.MakeToken("viewer");
+  const HttpResponse asked = lorryd.Get("/registry/acme/hidden");
+  CHECK(asked.status == 401);
+  CHECK(asked.body.find("name=\"next\" value=\"/registry/acme/hidden\"") != std::string::npos);
+  CHECK(lorryd.Post("/sign-in", "token=wrong&next=/").status == 401);
+
+  const std::string form = "token=" + token["token"].get<std::string>() + "&next=%2Fregistry%2Facme%2Fhidden";
+  const HttpResponse entered = lorryd.Post("/sign-in", form);
+  CHECK(entered.status == 303);
+  CHECK(HeaderOf(entered, "Location") == "/registry/acme/hidden");
+  const std::string given = HeaderOf(entered, "Set-Cookie");
+  CHECK(given.find("; Path=/; HttpOnly; SameSite=Strict;") != std::string::npos);
+  CHECK(given.find("Secure") == std::string::npos);
+  CHECK(given.find(token["token"].get<std::string>()) == std::string::npos);
+  const std::string cookie = "other=1; " + given.substr(0, given.find(';'));
+  CHECK(lorryd.Browse("/registry/acme/hidden", cookie).status == 200);
+  CHECK(lorryd.Browse("/sign-in", cookie).body.find("role viewer") != std::string::npos);
+
+  CHECK(lorryd.site_->Handle(Lorryd::Request("GET", "/sign-out", {{"cookie", cookie}})).status == 405);
+  CHECK(lorryd.Browse("/registry/acme/hidden", cookie).status == 200);
+  const HttpResponse left = lorryd.Post("/sign-out", "", cookie);
+  CHECK(HeaderOf(left, "Set-Cookie").find("lorry_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0") == 0);
+  CHECK(lorryd.Browse("/registry/acme/hidden", cookie).status == 401);
+
+  const std::string again = HeaderOf(lorryd.Post("/sign-in", form), "Set-Cookie");
+  CHECK(lorryd.Browse("/registry/acme/hidden", again).status == 200);
+  lorryd.Query("token.revoke", {{"id", token["id"]}}, "k2");
+  CHECK(lorryd.Browse("/registry/acme/hidden", again).status == 401);
+  CHECK(lorryd.Browse("/", again).status == 200);  // as any stranger on loopback
+}
+
+TEST_CASE("the form leads nowhere else, is not another site's, and its cookie is for TLS where there is some") {
+  Lorryd lorryd;
+  const json token = lorryd.MakeToken("viewer");
+  const std::string form = "token=" + token["token"].get<std::string>() + "&next=";
+  for (const char* next : {"https://elsewhere", "//elsewhere", "/%5Celsewhere", "/a%0D%0AX:1", ""}) {
+    INFO(next);
+    CHECK(HeaderOf(lorryd.Post("/sign-in", form + next), "Location") == "/");
+  }
+  HttpRequest request = Lorryd::Request("POST", "/sign-in", {{"content-length", "90"}, {"origin", "https://elsewhere"}});
+  request.body = form;
+  CHECK(lorryd.site_->Handle(request).status == 403);
+  request.headers["origin"] = "https://127.0.0.1:8600";
+  request.tls = true;
+  CHECK(HeaderOf(lorryd.site_->Handle(request), "Set-Cookie").find("; Secure") != std::string::npos);
+  request.headers["content-length"] = "100000";
+  CHECK(lorryd.site_->Refuse(request)->status == 413);
+}
+
+TEST_CASE("beyond loopback a page without a token is the form, data is an error, and a session opens both") {
+  Lorryd lorryd;
+  const json token = lorryd.MakeToken("admin");
+  Site site(&lorryd.daemon_->scheduler(), false);
+  const auto get = [&](const std::string& path, const std::string& cookie) {
+    return site.Handle(Lorryd::Request("GET", path, {{"cookie", cookie}}));
+  };
+  for (const char* path : {"/", "/cost", "/registry", "/workers"}) {
+    INFO(path);
+    CHECK(get(path, "").status == 401);
+    CHECK(get(path, "").body.find("action=\"/sign-in\"") != std::string::npos);
+  }
+  CHECK(get("/v1/runs", "").status == 401);
+  CHECK(json::parse(get("/v1/runs", "").body)["error"]["code"] == "not_allowed");
+  CHECK(get("/sign-in", "").status == 200);
+  HttpRequest request = Lorryd::Request("POST", "/sign-in", {{"content-length", "60"}});
+  CHECK_FALSE(site.Refuse(request).has_value());
+  request.body = "token=" + token["token"].get<std::string>();
+  const std::string cookie = HeaderOf(site.Handle(request), "Set-Cookie");
+  CHECK(get("/", cookie).status == 200);
+  CHECK(get("/v1/runs", cookie).status == 200);
+}
+
+TEST_CASE("sessions end by themselves, and the one that would end first makes room") {
+  Sessions sessions;
+  const std::string first = sessions.Begin("t-1", 1000);
+  CHECK(sessions.TokenOf(first, 1000 + kSessionMillis - 1) == "t-1");
+  CHECK(sessions.TokenOf(first, 1000 + kSessionMillis).empty());
+  CHECK(sessions.TokenOf("", 1000).empty());
+  for (size_t i = 1; i < kMostSessions; ++i) sessions.Begin("t-2", 2000);
+  CHECK(sessions.TokenOf(first, 2000) == "t-1");
+  sessions.Begin("t-3", 2000);
+  CHECK(sessions.TokenOf(first, 2000).empty());
+}
+
+TEST_CASE("an address says which methods it takes, before a body is taken") {
+  Lorryd lorryd;
+  // method | path | status | Allow
+  const std::tuple<std::string, std::string, int, std::string> cases[] = {
+      {"DELETE", "/", 405, "GET, HEAD"},
+      {"PUT", "/v1/runs", 405, "GET, HEAD"},
+      {"DELETE", "/healthz", 405, "GET, HEAD"},
+      {"DELETE", "/api/models", 405, "GET, HEAD"},
+      {"PUT", "/api/models/acme/a", 405, "GET, HEAD"},
+      {"POST", "/api/models/acme/a", 405, "GET, HEAD"},
+      {"DELETE", "/acme/a/resolve/main/config.json", 405, "GET, HEAD"},
+      {"DELETE", "/api/models/acme/a/paths-info/main", 405, "POST"},
+      {"GET", "/api/models/acme/a/paths-info/main", 405, "POST"},
+      {"PUT", "/sign-in", 405, "GET, HEAD, POST"},
+      {"POST", "/v1/batches", 501, ""},
+  };
+  for (const auto& [method, path, status, allow] : cases) {
+    INFO(method << " " << path);
+    const HttpRequest request = Lorryd::Request(method, path);
+    const HttpResponse answer = lorryd.site_->Handle(request);
+    CHECK(answer.status == status);
+    CHECK(HeaderOf(answer, "Allow") == allow);
+    if (method == "DELETE" && path != "/healthz") CHECK(lorryd.site_->Refuse(request)->status == status);
+  }
+}
+
+TEST_CASE("the registry's page says where it is, by the address that it was asked at") {
+  Lorryd lorryd;
+  lorryd.Import("acme/open", false);
+  CHECK(lorryd.Get("/registry/acme/open").body.find("HF_ENDPOINT=http://127.0.0.1:8600 ") != std::string::npos);
+}
+
+TEST_CASE("a job that could be given a kind of device without a price is refused before it runs") {
+  Lorryd lorryd;
+  const json cpu = {{"device", "cpu"}, {"usd_per_hour", 0.05}, {"from", "2026-01-01"}};
+  const json h100 = {{"device", "H100-PCIe"}, {"usd_per_hour", 1.99}, {"from", "2026-01-01"}};
+  const json h100_80 = {{"device", "H100-80GB-HBM3"}, {"usd_per_hour", 2.99}, {"from", "2026-01-01"}};
+  const auto plan = [&](const json& resources) {
+    const json job = {{"kind", "command"}, {"name", "n"}, {"project", "docs"}, {"argv", {"/bin/true"}}, {"resources", resources}};
+    return lorryd.daemon_->scheduler().Call<wire::JsonReply>(wire::Plan{job.dump(), {}});
+  };
+  HandWorker worker(lorryd.home_.path(), lorryd.daemon_->scheduler().worker_endpoint());
+  worker.HelloWith({{DeviceId("n1/cpu-0"), "cpu", false, 0, "", ""},
+                    {DeviceId("gpu-0"), "H100-PCIe", true, 80, "", ""},
+                    {DeviceId("gpu-1"), "H100-80GB-HBM3", true, 80, "", ""}});
+  // resources | prices that are added first | the kind that has none, or '' and what an hour costs
+  const std::tuple<json, json, std::string, std::string> cases[] = {
+      {{{"gpus", 1}}, json::array({cpu}), "H100-80GB-HBM3", ""},
+      {{{"gpus", 1}}, json::array({h100_80}), "H100-PCIe", ""},
+      {{{"gpus", "H100:1"}}, json::array({cpu}), "H100-PCIe", ""},
+      {{{"gpus", "H100-80GB:1"}}, json::array({cpu}), "", "2.99"},
+      {{{"cpus", 1}}, json::array({cpu}), "", "0.05"},
+      {{{"gpus", 1}}, json::array({h100}), "", "2.99"},
+  };
+  int key = 0;
+  for (const auto& [resources, prices, missing, usd] : cases) {
+    CAPTURE(resources.dump(), prices.dump());
+    lorryd.Query("price.record", {{"text", json{{"prices", prices}}.dump()}}, "p" + std::to_string(++key));
+    const auto quote = plan(resources);
+    CHECK(quote.ok() == missing.empty());
+    if (!quote.ok()) {
+      CHECK(quote.error().code == ErrorCode::kSpec);
+      CHECK(quote.error().message == "no price for device kind \"" + missing + "\"");
+      CHECK(quote.error().hint.find("prices.yaml") != std::string::npos);
+    } else {
+      CHECK(json::parse(quote->json)["usd_per_hour"] == usd);
+    }
+  }
 }
 
 TEST_CASE("a question of another shape is refused") {
