@@ -65,11 +65,12 @@ struct WhoAreYou {
 
 struct Heartbeat {
   static constexpr Type kType = Type::kHeartbeat;
-  bool storage_ok = true;       // the worker's home takes writes and has room
-  std::string storage_problem;  // for people, where it does not
-  std::vector<Device> devices;  // only where something changed
-  std::vector<Metered> metered;
-  LORRY_WIRE_FIELDS(storage_ok, storage_problem, devices, metered)
+  bool storage_ok = true;        // the worker's home takes writes and has room
+  std::string storage_problem;   // for people, where it does not
+  std::vector<Device> devices;   // only where something changed
+  std::vector<Metered> metered;  // of every attempt that it holds
+  bool leaving = false;          // it is going down: it takes no grant any more
+  LORRY_WIRE_FIELDS(storage_ok, storage_problem, devices, metered, leaving)
 };
 // What the heartbeat with the same request id metered is committed.
 struct HeartbeatAck {

@@ -140,14 +140,16 @@ Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Instant now) {
 // itself was started again it does not know the old one: what the worker holds decides.
 Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   Worker& worker = state_.workers[hello.worker];
-  if (!worker.incarnation.empty() && worker.incarnation != hello.incarnation) LoseWorker(&worker, now, now);
+  if (worker.incarnation != hello.incarnation) {
+    if (!worker.incarnation.empty()) LoseWorker(&worker, now, now);
+    worker.leaving = false;
+  }
   worker.id = hello.worker;
   worker.incarnation = hello.incarnation;
   worker.host = hello.host;
   worker.build = hello.build;
   worker.last_seen = now;
   worker.health = Health::kHealthy;
-  worker.leaving = false;
   std::map<DeviceId, DeviceState> devices;
   for (const wire::Device& device : hello.devices) devices[device.id] = DeviceState{device, RunId()};
   worker.devices = std::move(devices);
@@ -206,6 +208,7 @@ Actions Core::OnHeartbeat(const WorkerId& id, uint64_t request, const wire::Hear
     attempt->accepted = true;
     TakeSpans(attempt, metered.first_span, metered.spans);
   }
+  if (beat.leaving) TakeBackGrants(&worker, now);
   RepeatWhatWasLost(id, now);
   Say(id, wire::HeartbeatAck{}, request);
   return Take(now);
@@ -256,7 +259,6 @@ Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finis
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
   TakeSpans(attempt, finished.first_span, finished.spans);
-  if (finished.reason == EndReason::kPreempted && !attempt->stopping) state_.workers.at(id).leaving = true;
   Run& run = state_.runs.at(finished.attempt.run);
   EndReason reason = finished.reason == EndReason::kNone ? EndReason::kInternal : finished.reason;
   wire::ErrorDetail error = finished.error;

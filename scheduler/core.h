@@ -51,6 +51,9 @@ struct AttemptRecord {
   Instant ended;  // 0: it runs
   EndReason reason = EndReason::kNone;
   wire::ErrorDetail error;
+  bool stopping = false;
+  wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
+  EndReason stop_reason = EndReason::kNone;
 };
 
 struct SpanRow {
@@ -149,7 +152,9 @@ class Core {
   void GrantWhatFits(Instant now);
   void SayGrant(Attempt* attempt, Instant now);
   void SayStop(Attempt* attempt, Instant now);
+  void StoreAttempt(const Attempt& attempt);
   void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Instant now);
+  void TakeBackGrants(Worker* worker, Instant now);
   void RepeatWhatWasLost(const WorkerId& worker, Instant now);
   void TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::Span>& spans);
   void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Instant now);

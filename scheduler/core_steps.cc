@@ -91,8 +91,7 @@ void Core::GrantWhatFits(Instant now) {
       worker.devices.at(device).holder = place.run;
       attempt.device_kinds.push_back(worker.devices.at(device).device.kind);
     }
-    out_.attempts.push_back(
-        AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, now, Instant(), EndReason::kNone, {}});
+    StoreAttempt(attempt);
     Note(place.run, "granted",
          ShownJson(json{{"attempt", run.attempts},
                         {"epoch", attempt.ref.epoch.value()},
@@ -123,9 +122,34 @@ void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, 
   if (!attempt->stopping || reason == EndReason::kCancelled) attempt->stop_reason = reason;
   if (!attempt->stopping || mode == wire::StopMode::kNow) attempt->stop_mode = mode;
   attempt->stopping = true;
+  StoreAttempt(*attempt);
   Note(attempt->ref.run, "stop",
        ShownJson(json{{"attempt", attempt->ref.attempt.value()}, {"reason", EndReasonName(attempt->stop_reason)}}));
   SayStop(attempt, now);
+}
+
+void Core::StoreAttempt(const Attempt& attempt) {
+  out_.attempts.push_back({.ref = attempt.ref,
+                           .worker = attempt.worker,
+                           .devices = attempt.devices,
+                           .device_kinds = attempt.device_kinds,
+                           .granted = attempt.granted,
+                           .ended = Instant(),
+                           .reason = EndReason::kNone,
+                           .error = {},
+                           .stopping = attempt.stopping,
+                           .stop_mode = attempt.stop_mode,
+                           .stop_reason = attempt.stop_reason});
+}
+
+// A worker that is going down names all that it holds and takes no more: a grant that it does not name never starts there.
+void Core::TakeBackGrants(Worker* worker, Instant now) {
+  worker->leaving = true;
+  std::vector<RunId> never_taken;
+  for (const auto& [id, attempt] : state_.attempts) {
+    if (attempt.worker == worker->id && !attempt.accepted) never_taken.push_back(id);
+  }
+  for (const RunId& id : never_taken) EndAttempt(id, EndReason::kPreempted, {}, now);
 }
 
 // Messages to a worker can be lost with its connection; the state says what should have arrived.
@@ -178,8 +202,11 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   run.ran = run.ran + (now - attempt.granted);
   run.last_reason = reason;
   run.error = error;
-  out_.attempts.push_back(
-      AttemptRecord{attempt.ref, attempt.worker, attempt.devices, attempt.device_kinds, attempt.granted, now, reason, error});
+  StoreAttempt(attempt);
+  AttemptRecord& record = out_.attempts.back();
+  record.ended = now;
+  record.reason = reason;
+  record.error = error;
   out_.postings.push_back(PostingWish{id, attempt.ref.attempt, attempt.spans});
   out_.runs.insert(id);
   json ended{{"attempt", attempt.ref.attempt.value()}, {"reason", EndReasonName(reason)}, {"message", error.message}};

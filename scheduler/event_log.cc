@@ -51,7 +51,10 @@ struct AttemptRest {
   std::vector<DeviceId> devices;
   std::vector<std::string> device_kinds;
   wire::ErrorDetail error;
-  LORRY_WIRE_FIELDS(devices, device_kinds, error)
+  bool stopping = false;
+  wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
+  EndReason stop_reason = EndReason::kNone;
+  LORRY_WIRE_FIELDS(devices, device_kinds, error, stopping, stop_mode, stop_reason)
 };
 
 template <class Part>
@@ -116,7 +119,7 @@ Status StoreRun(Database& db, const Run& run) {
 }
 
 Status StoreAttempt(Database& db, const AttemptRecord& a) {
-  const std::string rest = ToBlob(AttemptRest{a.devices, a.device_kinds, a.error});
+  const std::string rest = ToBlob(AttemptRest{a.devices, a.device_kinds, a.error, a.stopping, a.stop_mode, a.stop_reason});
   return db.Run(
       "INSERT INTO attempt VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT(run, attempt) DO UPDATE SET ended_ms=?6, reason=?7, "
       "message=?8, rest=?9",
@@ -218,6 +221,9 @@ Result<AttemptRecord> AttemptFromRow(const Rows& rows) {
   record.devices = std::move(rest.devices);
   record.device_kinds = std::move(rest.device_kinds);
   record.error = std::move(rest.error);
+  record.stopping = rest.stopping;
+  record.stop_mode = rest.stop_mode;
+  record.stop_reason = rest.stop_reason;
   return record;
 }
 constexpr std::string_view kAttemptColumns =
@@ -267,6 +273,9 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
     attempt.devices = std::move(record.devices);
     attempt.device_kinds = std::move(record.device_kinds);
     attempt.granted = record.granted;
+    attempt.stopping = record.stopping;
+    attempt.stop_mode = record.stop_mode;
+    attempt.stop_reason = record.stop_reason;
     // Its worker may never have heard of it; what it says when it comes back decides.
     Worker& worker = state->workers[record.worker];
     worker.id = record.worker;
@@ -277,9 +286,11 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
   }));
   for (auto& [id, attempt] : state->attempts) {
     const Wish wish = state->runs.at(id).wish;
-    attempt.stopping = wish != Wish::kNone;
-    attempt.stop_mode = wish == Wish::kCancelNow ? wire::StopMode::kNow : wire::StopMode::kCheckpoint;
-    attempt.stop_reason = wish == Wish::kPause ? EndReason::kPreempted : EndReason::kCancelled;
+    if (wish != Wish::kNone && !attempt.stopping) {  // a file of a version that did not store the stop itself
+      attempt.stopping = true;
+      attempt.stop_mode = wish == Wish::kCancelNow ? wire::StopMode::kNow : wire::StopMode::kCheckpoint;
+      attempt.stop_reason = wish == Wish::kPause ? EndReason::kPreempted : EndReason::kCancelled;
+    }
     Attempt* live = &attempt;
     LORRY_TRY(ForEach(
         db, "SELECT device, device_kind, class, t0_ms, t1_ms FROM usage_span WHERE run=? AND attempt=? ORDER BY span",

@@ -44,6 +44,7 @@ Status Reactor::Load() {
     if (!HasEnded(run.state)) WriteJobLock(run.spec);
   }
   watched_up_to_ = log_.last();
+  state.draining = core_ != nullptr && core_->state().draining;  // asked of this process, not of the home
   core_ = std::make_unique<Core>(parts_.core, std::move(state));
   return OkStatus();
 }

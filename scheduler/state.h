@@ -127,7 +127,7 @@ struct Worker {
   bool storage_ok = true;
   std::string storage_problem;
   bool drained = false;  // takes nothing new, as a user asked
-  bool leaving = false;  // it stopped its attempts by itself: it is going down, until it says hello again
+  bool leaving = false;  // it says that it is going down: this incarnation takes nothing new
 };
 
 struct State {

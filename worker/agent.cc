@@ -184,7 +184,9 @@ void Agent::TakeSignals() {
 
 void Agent::BeginToEnd() {
   spdlog::info("asked to end; {} attempts checkpoint first", attempts_.size());
-  end_by_ = SystemClock().MonotonicMillis() + (options_.stop_grace + kReportGrace).count();
+  const int64_t now = SystemClock().MonotonicMillis();
+  end_by_ = now + (options_.stop_grace + kReportGrace).count();
+  if (outbox_->in_session()) SayHeartbeat(now);  // that it is leaving, before the ends that follow from it
   for (const auto& attempt : attempts_) {
     attempt->Stop({.attempt = attempt->ref(),
                    .mode = wire::StopMode::kCheckpoint,
@@ -303,6 +305,7 @@ void Agent::SayHeartbeat(int64_t monotonic_ms) {
   wire::Heartbeat beat;
   beat.storage_problem = StorageProblem(options_.home);
   beat.storage_ok = beat.storage_problem.empty();
+  beat.leaving = end_by_ != 0;
   Beat sent;
   for (const auto& attempt : attempts_) {
     Meter::Piece piece = attempt->meter().Unsettled(clock_.Now());

@@ -110,7 +110,7 @@ TEST_CASE("what an attempt's end leads to") {
       {EndReason::kDone, "succeeded/done"},
       {EndReason::kNodeLost, "n1:1"},
       {EndReason::kRankLost, "n1:1"},
-      {EndReason::kPreempted, "queued"},
+      {EndReason::kPreempted, "n1:1"},
       {EndReason::kRankCrash, "n1:1"},
       {EndReason::kStorage, "queued"},
       {EndReason::kUserError, "failed/user_error"},
@@ -205,14 +205,38 @@ TEST_CASE("a home that was down for a night is billed for the lease, not for the
   CHECK(story.PlaceOf("r-1") == "n1:1");
 }
 
-TEST_CASE("a worker that stops its attempts by itself is going down and gets nothing until it is back") {
+TEST_CASE("a worker that says that it is going down gets nothing until it was started again") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1"));
+  story.Checkpoint("r-1", 20);
+  const wire::AttemptRef held = story.attempt("r-1").ref;
+  story.SayLeaving("n1");
+  CHECK(story.PlaceOf("r-1") == "n1:1");
+  story.Finish("r-1", EndReason::kPreempted);
+  CHECK(story.StateOf("r-1") == "queued");
+  story.Hello("n1", 1, 0, "1", {held});  // the same incarnation in a new session
+  CHECK(story.StateOf("r-1") == "queued");
+  CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "worker n1 is going down");
+  story.Hello("n1", 1, 0, "2");
+  CHECK(story.PlaceOf("r-1") == "n1:1");
+}
+
+TEST_CASE("a grant that crosses with the word that its worker is going down goes elsewhere at once") {
+  Story story;
+  story.Hello("n1", 1);
+  story.Submit(RunBuilder("r-1"));
+  story.SayLeaving("n1");
+  CHECK(story.StateOf("r-1") == "queued");
+  story.Hello("n2", 1);
+  CHECK(story.PlaceOf("r-1") == "n2:1");
+}
+
+TEST_CASE("an attempt that ends as preempted says nothing about its worker") {
   Story story;
   story.Hello("n1", 1);
   story.Submit(RunBuilder("r-1"));
   story.Finish("r-1", EndReason::kPreempted);
-  CHECK(story.StateOf("r-1") == "queued");
-  CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "worker n1 is going down");
-  story.Hello("n1", 1, 0, "2");
   CHECK(story.PlaceOf("r-1") == "n1:1");
 }
 

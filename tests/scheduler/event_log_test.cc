@@ -67,6 +67,22 @@ TEST_CASE("the state that was stored is the state that is loaded") {
   CHECK(page->rows[0].completion_tokens == 8);
 }
 
+TEST_CASE("a stop outlives the scheduler, also where the wish that led to it was taken back") {
+  StoredStory story;
+  story.Keep(story.Hello("n1", 1));
+  story.Keep(story.Submit(RunBuilder("r-1")));
+  const wire::AttemptRef ref = story.attempt("r-1").ref;
+  story.Keep(story.Step(story.core.OnPause(RunId("r-1"), story.now)));
+  story.Keep(story.Step(story.core.OnResume(RunId("r-1"), story.now)));
+  story.core = Core(CoreOptions(), story.Load());
+  const auto said = Said<wire::Stop>(story.Hello("n1", 1, 0, "1", {ref}));
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].mode == wire::StopMode::kCheckpoint);
+  CHECK(said[0].reason == EndReason::kPreempted);
+  story.Finish("r-1", EndReason::kPreempted);
+  CHECK(story.PlaceOf("r-1") == "n1:1");
+}
+
 TEST_CASE("events follow from one another, and one that was changed is found") {
   StoredStory story;
   story.Keep(story.Hello("n1", 2));

@@ -123,6 +123,15 @@ class Story {
     beat.metered.push_back(metered);
     Step(core.OnHeartbeat(attempt.worker, 1, beat, now));
   }
+  // The worker goes down, and names what it has accepted.
+  Actions SayLeaving(const std::string& worker) {
+    wire::Heartbeat beat;
+    beat.leaving = true;
+    for (const auto& [id, attempt] : core.state().attempts) {
+      if (attempt.worker == WorkerId(worker) && attempt.accepted) beat.metered.push_back({attempt.ref, 0, {}});
+    }
+    return Step(core.OnHeartbeat(WorkerId(worker), 1, beat, now));
+  }
   void Checkpoint(const std::string& run, uint64_t step) {
     const Attempt& attempt = core.state().attempts.at(RunId(run));
     Step(core.OnCheckpoint(attempt.worker, 1,

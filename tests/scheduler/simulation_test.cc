@@ -1,6 +1,6 @@
 // A seeded town of workers around the pure core: messages are lost, sent twice and late, workers die and come back, the scheduler
-// is killed and loads what it had stored. After every step SanityCheck must find nothing; at the end every run that was accepted
-// has ended, every row and element was committed exactly once, and device time has no overlap.
+// is killed and loads what it had stored, users change their mind. After every step SanityCheck must find nothing; at the end
+// every run that was accepted has ended, every row and element was committed exactly once, and device time has no overlap.
 #include <catch2/catch.hpp>
 
 #include <deque>
@@ -129,6 +129,12 @@ class Town {
       }
       if (Chance(random_, 3)) asleep_[worker.id] = now_ + Millis(random_() % 60000);
     }
+    if (Chance(random_, 20)) PauseAndResume(std::next(work_.begin(), static_cast<long>(random_() % work_.size()))->first);
+  }
+  // A stop whose wish is taken back while it goes on.
+  void PauseAndResume(const RunId& run) {
+    Do(core_->OnPause(run, now_));
+    Do(core_->OnResume(run, now_));
   }
 
   void Hello(ToyWorker& worker) {
@@ -271,6 +277,7 @@ class Town {
     loss_ = 0;
     die_before_commit_ = die_after_commit_ = false;
     asleep_.clear();
+    for (const auto& [run, work] : work_) Do(core_->OnResume(run, now_));  // the scheduler may have died on the wish to go on
   }
 };
 

@@ -325,6 +325,7 @@ TEST_CASE("a worker that is asked to end lets its ranks checkpoint first") {
   CHECK(scheduler.EndWorker().exit_status == 0);
   REQUIRE(scheduler.seen("r-1").finished.size() == 1);
   CHECK(scheduler.seen("r-1").finished[0].reason == EndReason::kPreempted);
+  CHECK(scheduler.seen("r-1").worker_left);
   CHECK(scheduler.seen("r-1").checkpoints.size() == 1);
 }
 

@@ -205,6 +205,7 @@ void FakeScheduler::Take(const Received& received, const wire::Message& message)
   if (message.header.type == wire::Type::kHeartbeat) {
     const auto beat = *wire::DecodeBody<wire::Heartbeat>(message);
     CHECK(beat.storage_ok);
+    leaving_ = beat.leaving;
     for (const wire::Metered& metered : beat.metered) TakeMetered(metered);
     return Answer(received, message, wire::HeartbeatAck{});
   }
@@ -230,6 +231,7 @@ void FakeScheduler::TakeAboutAttempts(const Received& received, const wire::Mess
     const auto body = *wire::DecodeBody<wire::Finished>(message);
     TakeMetered({body.attempt, body.first_span, body.spans});
     SeenOf(body.attempt).finished.push_back(body);
+    SeenOf(body.attempt).worker_left = leaving_;
     if (lose_finished_acks > 0) {
       --lose_finished_acks;
     } else {

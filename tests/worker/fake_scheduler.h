@@ -26,6 +26,7 @@ struct AttemptSeen {
   std::vector<wire::Finished> finished;  // a repeat stands here too
   std::string metrics;                   // lines for the run's metrics.jsonl
   std::string log;                       // of rank 0, from a worker with a home of its own
+  bool worker_left = false;              // it had said that it goes down before the attempt's end came
 };
 
 class FakeScheduler {
@@ -106,6 +107,7 @@ class FakeScheduler {
   PeerAddress peer_;
   uint64_t session_ = 0;
   bool knows_session_ = false;
+  bool leaving_ = false;
   std::vector<wire::Hello> hellos_;
   std::map<std::pair<std::string, uint64_t>, AttemptSeen> seen_;
   std::map<std::string, std::string> uploads_;
