@@ -6,8 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <map>
+#include <optional>
+#include <set>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -21,6 +26,7 @@ namespace {
 constexpr size_t kHeadBytes = 64;
 constexpr size_t kLineBytes = 32;
 constexpr int kGoneWithinMillis = 10'000;
+constexpr int kLookEveryMillis = 5;
 
 std::string Folder(const std::string& home) { return home + "/worker/held"; }
 
@@ -37,6 +43,56 @@ bool EndAndWait(pid_t pid) {
   const bool gone = ::poll(&item, 1, kGoneWithinMillis) == 1;
   ::close(fd);
   return gone;
+}
+
+// The process group of a process that still runs; 0 where there is none.
+pid_t GroupOf(const std::string& process) {
+  const auto stat = ReadFile(process + "/stat", 4096);
+  if (!stat.ok()) return 0;
+  const size_t after_name = stat->rfind(')');  // the name may hold blanks and brackets
+  if (after_name == std::string::npos) return 0;
+  std::istringstream fields(stat->substr(after_name + 1));
+  char state = 0;
+  pid_t parent = 0;
+  pid_t group = 0;
+  fields >> state >> parent >> group;
+  return state == 'Z' || state == 'X' ? 0 : group;
+}
+
+bool HasInEnvironment(const std::string& process, const std::string& entry) {
+  const auto environment = ReadFile(process + "/environ", 1 << 22);
+  return environment.ok() && ('\0' + *environment).find('\0' + entry + '\0') != std::string::npos;
+}
+
+// Running processes of these groups that this attempt started, with their groups: a group's number may be another's by now.
+std::map<pid_t, pid_t> MembersOf(const std::set<pid_t>& groups, const std::string& run, const std::string& attempt) {
+  std::map<pid_t, pid_t> members;
+  const auto names = ListDirectory("/proc");
+  if (!names.ok()) return members;
+  for (const std::string& name : *names) {
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string process = "/proc/" + name;
+    const pid_t group = GroupOf(process);
+    if (!groups.contains(group) || !HasInEnvironment(process, "LORRY_RUN=" + run)) continue;
+    if (HasInEnvironment(process, "LORRY_ATTEMPT=" + attempt)) members[std::stoi(name)] = group;
+  }
+  return members;
+}
+
+// Kills what the attempt's programs left in their groups, and waits. A program itself, which led its group, may be gone: it died
+// with its worker, and what it had started went on. Returns how many were ended; nullopt where something does not end.
+std::optional<int> EndGroups(const std::set<pid_t>& groups, const std::string& run, const std::string& attempt) {
+  std::set<pid_t> ended;
+  for (int waited = 0; waited <= kGoneWithinMillis; waited += kLookEveryMillis) {
+    const std::map<pid_t, pid_t> members = MembersOf(groups, run, attempt);
+    if (members.empty()) return static_cast<int>(ended.size());
+    for (const auto& [pid, group] : members) {
+      ended.insert(pid);
+      ::kill(-group, SIGKILL);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLookEveryMillis));
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -88,10 +144,20 @@ Result<int> HeldProcesses::EndLeftovers(const std::string& home) {
     lines >> boot;
     pid_t pid = 0;
     uint64_t ticks = 0;
-    while (boot == BootId() && lines >> pid >> ticks) {
-      if (pid <= 1 || ProcessStartTicks(pid) != ticks) continue;
+    const size_t dash = name.rfind('-');
+    const bool of_this_boot = boot == BootId() && dash != std::string::npos;
+    std::set<pid_t> groups;
+    while (of_this_boot && lines >> pid >> ticks) {
+      if (pid <= 1) continue;
+      groups.insert(pid);
+      if (ProcessStartTicks(pid) != ticks) continue;
       if (!EndAndWait(pid)) return MakeError(ErrorCode::kInternal, fmt::format("process {} of {} does not end", pid, name));
       ++ended;
+    }
+    if (!groups.empty()) {
+      const std::optional<int> others = EndGroups(groups, name.substr(0, dash), name.substr(dash + 1));
+      if (!others) return MakeError(ErrorCode::kInternal, fmt::format("a process that {} started does not end", name));
+      ended += *others;
     }
     ::unlink(path.c_str());
   }

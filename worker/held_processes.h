@@ -1,6 +1,8 @@
 // What a worker that was killed left running, so that the next one ends it first: one file for each attempt in HOME/worker/held,
 // with the process id and start time of everything it started. A process id alone may name another program by then; with the
-// start time it names one process for good, until the machine starts anew (the boot id stands at the head of the file).
+// start time it names one process for good, until the machine starts anew (the boot id stands at the head of the file). The
+// process id is its group's too: of that group everything is ended that has the attempt in its environment (LORRY_RUN and
+// LORRY_ATTEMPT), also where the process that led it died with its worker.
 //
 // A file is a head line and fixed-width lines, one for each slot, overwritten in place: a write per process and no fsync, since
 // processes do not outlive what loses unsynced writes. One thread.

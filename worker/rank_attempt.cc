@@ -151,7 +151,9 @@ Status RankAttempt::StartProcesses() {
   if (!*around_.shares_home) {
     logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), static_cast<uint32_t>(launch.ranks), around_.outbox);
   }
-  for (const SpawnOptions& options : PlanLaunch(launch)) {
+  for (SpawnOptions& options : PlanLaunch(launch)) {
+    options.env["LORRY_RUN"] = ref().run.str();
+    options.env["LORRY_ATTEMPT"] = std::to_string(ref().attempt.value());
     LORRY_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(options));
     held_->Put(processes_.size(), process.pid());
     processes_.push_back({std::move(process), std::nullopt});

@@ -1,4 +1,8 @@
 // The parts of the worker that need no scheduler: devices, reasons, launching, blobs, leftovers.
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 
@@ -192,6 +196,43 @@ TEST_CASE("leftovers of a killed worker are ended by pid and start time, and not
   CHECK(mine->Wait()->signal == SIGKILL);
   CHECK(!other->Poll().has_value());
   CHECK(ListDirectory(home.path() + "/worker/held")->empty());
+}
+
+// As under an init that reaps at once: the program's entry in /proc is gone before the next worker looks.
+TEST_CASE("what a command started is ended though the command itself died with its worker") {
+  REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+  TempDirectory home;
+  const auto start = [&](const std::string& run) {
+    SpawnOptions options{.argv = {"/bin/sh", "-c", "sleep 1000 & echo $! >" + home.path() + "/" + run + "; wait"}};
+    options.env = {{"LORRY_RUN", run}, {"LORRY_ATTEMPT", "1"}};
+    auto shell = ChildProcess::Start(options);
+    REQUIRE(shell.ok());
+    while (!FileExists(home.path() + "/" + run) || FileSize(home.path() + "/" + run)->count() == 0) ::usleep(1000);
+    return std::move(*shell);
+  };
+  ChildProcess mine = start("r-1");
+  ChildProcess other = start("r-2");  // of another run: as if the number of its group had once been one of r-1
+  const auto sleeper = [&](const std::string& run) { return std::stoi(*ReadFile(home.path() + "/" + run)); };
+  std::string text;
+  {
+    auto held = HeldProcesses::Open(home.path(), RunId("r-1"), AttemptNumber(1));
+    REQUIRE(held.ok());
+    held->Put(0, mine.pid());
+    held->Put(1, other.pid());
+    text = *ReadFile(home.path() + "/worker/held/r-1-1");
+  }
+  REQUIRE(WriteFileAtomically(home.path() + "/worker/held/r-1-1", text).ok());
+  for (ChildProcess* shell : {&mine, &other}) {
+    ::kill(shell->pid(), SIGKILL);
+    shell->Wait();
+  }
+  REQUIRE(!ProcessStartTicks(mine.pid()).has_value());
+  CHECK(*HeldProcesses::EndLeftovers(home.path()) == 1);
+  CHECK(::waitpid(sleeper("r-1"), nullptr, WNOHANG) == sleeper("r-1"));
+  CHECK(::waitpid(sleeper("r-2"), nullptr, WNOHANG) == 0);
+  ::kill(sleeper("r-2"), SIGKILL);
+  ::waitpid(sleeper("r-2"), nullptr, 0);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
 TEST_CASE("held numbers are told as ranges") {
