@@ -79,7 +79,7 @@ void CommandAttempt::RunNoOps() {
   for (uint64_t i = 0; i < kNoOpsAtOnce && !leased_.empty(); ++i) {
     const uint64_t element = TakeElement();
     to_say_.started.push_back({element, now});
-    OnEnd(element, {});
+    OnEnd({.process = std::nullopt, .element = element}, {});
   }
 }
 
@@ -112,13 +112,18 @@ Status CommandAttempt::StartIn(size_t slot, uint64_t element) {
   options.stdout_path = options.stderr_path = AttemptDir() + "/rank-0.log";
   LORRY_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(options));
   held_->Put(slot, process.pid());
-  slots_[slot] = {std::move(process), element};
+  slots_[slot] = {std::move(process), element, false};
   ++running_;
   if (is_array()) to_say_.started.push_back({element, Now()});
   return OkStatus();
 }
 
 void CommandAttempt::OnChildExit() {
+  TakeEnds();
+  Pump();
+}
+
+void CommandAttempt::TakeEnds() {
   for (Slot& slot : slots_) {
     if (!slot.process) continue;
     const std::optional<ProcessEnd> end = slot.process->Poll();
@@ -126,17 +131,19 @@ void CommandAttempt::OnChildExit() {
     ::kill(-slot.process->pid(), SIGKILL);  // what the program left in its group
     slot.process.reset();
     --running_;
-    OnEnd(slot.element, *end);
+    OnEnd(slot, *end);
   }
-  Pump();
 }
 
-void CommandAttempt::OnEnd(uint64_t element, const ProcessEnd& end) {
-  if (!is_array()) return single_end_.push_back(end);
+void CommandAttempt::OnEnd(const Slot& slot, const ProcessEnd& end) {
+  if (!is_array()) {
+    single_told_to_end_ = slot.told_to_end;
+    return single_end_.push_back(end);
+  }
   const bool from_outside = end.signal != 0 && !IsOwnSignal(end.signal);
-  if (stopping() && StatusOf(end) != 0) return;  // we ended it, however it says so: it has not been, and is leased again
-  if (from_outside && ++lost_[element] < kMostLosses) return leased_.push_front({element, 1});
-  const wire::ElementEnd report{.element = element, .at = Now(), .status = StatusOf(end)};
+  if (slot.told_to_end) return;  // we ended it, whatever its status says: it has not been, and is leased again
+  if (from_outside && ++lost_[slot.element] < kMostLosses) return leased_.push_front({slot.element, 1});
+  const wire::ElementEnd report{.element = slot.element, .at = Now(), .status = StatusOf(end)};
   to_say_.ended.push_back(report);
   if (report.status == 0) return;
   ++failed_;
@@ -172,7 +179,7 @@ void CommandAttempt::FinishIfDone() {
   }
   if (!is_array()) {
     EndEvidence evidence{.command = true, .processes = single_end_, .out_of_memory_kills = OutOfMemoryKills() > kills_before_};
-    if (stopping()) evidence.asked_to_stop = stop_reason();
+    if (single_told_to_end_) evidence.asked_to_stop = stop_reason();
     const EndVerdict verdict = JudgeEnd(evidence);
     return Finish(verdict.reason, verdict.detail);
   }
@@ -185,8 +192,11 @@ void CommandAttempt::FinishIfDone() {
 }
 
 void CommandAttempt::AskToEnd(bool now) {
+  TakeEnds();  // what has ended by itself was not ended by this stop
   for (Slot& slot : slots_) {
-    if (slot.process) slot.process->Signal(now ? SIGKILL : SIGTERM);
+    if (!slot.process) continue;
+    slot.told_to_end = true;
+    slot.process->Signal(now ? SIGKILL : SIGTERM);
   }
   Pump();
 }

@@ -39,6 +39,7 @@ class CommandAttempt : public Attempt {
   struct Slot {
     std::optional<ChildProcess> process;
     uint64_t element = 0;
+    bool told_to_end = false;  // a stop's signal was sent to it: how it ends is the stop's doing
   };
 
   bool is_array() const { return grant_.array > 0; }
@@ -48,7 +49,8 @@ class CommandAttempt : public Attempt {
   void RunNoOps();
   void StartElements();
   Status StartIn(size_t slot, uint64_t element);
-  void OnEnd(uint64_t element, const ProcessEnd& end);
+  void TakeEnds();
+  void OnEnd(const Slot& slot, const ProcessEnd& end);
   void SayElements();
   void AskForMore();
   void FinishIfDone();
@@ -62,6 +64,7 @@ class CommandAttempt : public Attempt {
   std::vector<Slot> slots_;
   size_t running_ = 0;
   std::vector<ProcessEnd> single_end_;  // where it is no array
+  bool single_told_to_end_ = false;
   uint64_t kills_before_ = 0;
 
   std::deque<wire::Range> leased_;  // not yet started

@@ -97,7 +97,8 @@ EndVerdict JudgeEnd(const EndEvidence& evidence) {
     ends.push_back(evidence.command ? end : Unwrapped(end));
     all_good = all_good && IsGood(end);
   }
-  if (all_good && (evidence.done || evidence.command)) return {EndReason::kDone, {}};
+  // A rank says that it is done, a command only ends: one that was told to end has not shown that its work is.
+  if (all_good && (evidence.command ? !evidence.asked_to_stop : evidence.done)) return {EndReason::kDone, {}};
   // What the worker was told to end did not fail, whatever its processes made of the signals.
   if (evidence.asked_to_stop) return {*evidence.asked_to_stop, {}};
   if (evidence.fault) return {evidence.fault->reason, evidence.fault->detail};

@@ -20,7 +20,7 @@ struct EndEvidence {
   bool command = false;                    // a user's program: its exit status is its own affair
   std::vector<ProcessEnd> processes;       // all that were started, in the order of their end
   std::optional<ReportedFault> fault;      // the first one
-  std::optional<EndReason> asked_to_stop;  // by the scheduler, for this reason
+  std::optional<EndReason> asked_to_stop;  // for this reason; a command: its signal was sent before the end was seen
   bool done = false;                       // rank 0 said so
   bool out_of_memory_kills = false;        // the cgroup counted some while the attempt ran
 };

@@ -251,12 +251,28 @@ TEST_CASE("the elements of an array each start and end once, with their own stat
   CHECK(std::count(log->begin(), log->end(), '\n') == 200);
 }
 
+TEST_CASE("a command that is told to end has ended for the stop's reason, whatever status it makes of that") {
+  FakeScheduler scheduler;
+  scheduler.StartWorker();
+  Job job{.kind = "command", .resources = R"({"cpus":1})", .devices = 1};
+  job.argv = {"/bin/sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"};
+  scheduler.Grant(job);
+  const std::string log = scheduler.home() + "/runs/r-1/attempts/1/rank-0.log";
+  REQUIRE(scheduler.WaitUntil([&] { return FileExists(log) && *ReadFile(log) == "ready\n"; }));
+  scheduler.Stop(job, wire::StopMode::kCheckpoint, EndReason::kCancelled, 20'000);
+  const wire::Finished* end = scheduler.WaitForEnd("r-1");
+  REQUIRE(end != nullptr);
+  CHECK(EndReasonName(end->reason) == "cancelled");
+}
+
 TEST_CASE("an element that is asked to end has not been, whatever status it makes of that") {
+  const std::string status = GENERATE("0", "1");
+  CAPTURE(status);
   FakeScheduler scheduler;
   scheduler.elements_of_run = 2;
   scheduler.StartWorker("cpu:2");
   Job job{.kind = "command", .resources = R"({"cpus":1})", .devices = 2, .array = 2};
-  job.argv = {"/bin/sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.05; done"};
+  job.argv = {"/bin/sh", "-c", "trap 'exit " + status + "' TERM; while :; do sleep 0.05; done"};
   scheduler.Grant(job);
   REQUIRE(scheduler.WaitUntil([&] { return scheduler.element_starts.size() == 2; }));
   scheduler.Stop(job, wire::StopMode::kCheckpoint, EndReason::kPreempted, 20'000);
