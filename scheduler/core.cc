@@ -129,9 +129,12 @@ Actions Core::OnDrain(bool drain, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Instant now) {
+Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Moment now) {
   auto worker = state_.workers.find(id);
-  if (worker != state_.workers.end()) worker->second.drained = drain;
+  if (worker == state_.workers.end() || worker->second.drained == drain) return Take(now);
+  worker->second.drained = drain;
+  out_.drains.push_back({id, drain});
+  Note(RunId(), drain ? "worker_drained" : "worker_resumed", ShownJson(json{{"worker", id.str()}}));
   place_ = true;
   return Take(now);
 }

@@ -79,6 +79,11 @@ struct LeaseChange {
   bool replace = false;
   std::vector<wire::Range> ranges;
 };
+// A user drained a worker, or took that back.
+struct DrainChange {
+  WorkerId worker;
+  bool drained = false;
+};
 // Outputs to publish in this very transaction; OnPublished tells how it went.
 struct PublishWish {
   RunId run;
@@ -102,13 +107,14 @@ struct Actions {
   std::vector<RowRow> rows;
   std::vector<ElementRow> elements;
   std::vector<LeaseChange> leases;
+  std::vector<DrainChange> drains;
   std::vector<PublishWish> publish;
   std::vector<PostingWish> postings;
   std::vector<wire::AttemptRef> stop;  // OnHello: what the worker holds and must end
 
   bool ChangesState() const {
     return !events.empty() || !runs.empty() || !attempts.empty() || !spans.empty() || !rows.empty() || !elements.empty() ||
-           !leases.empty();
+           !leases.empty() || !drains.empty();
   }
 };
 

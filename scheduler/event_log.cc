@@ -149,6 +149,11 @@ Status StoreLeases(Database& db, const LeaseChange& change) {
   return OkStatus();
 }
 
+Status StoreDrain(Database& db, const DrainChange& change) {
+  LORRY_TRY(db.Run("DELETE FROM drained_worker WHERE worker=?", change.worker));
+  return change.drained ? db.Run("INSERT INTO drained_worker VALUES(?)", change.worker) : OkStatus();
+}
+
 RunState RunStateOf(const std::string& name) {
   for (uint8_t i = 0; i <= static_cast<uint8_t>(RunState::kExpired); ++i) {
     if (RunStateName(static_cast<RunState>(i)) == name) return static_cast<RunState>(i);
@@ -264,6 +269,17 @@ Status LoadWork(Database& db, State* state) {
   });
 }
 
+// A worker that is drained is known before it says hello: as one that is not there.
+Status LoadDrains(Database& db, State* state) {
+  return ForEach(db, "SELECT worker FROM drained_worker", [&](const Rows& rows) -> Status {
+    Worker& worker = state->workers[WorkerId(rows.Text(0))];
+    worker.id = WorkerId(rows.Text(0));
+    worker.drained = true;
+    worker.health = Health::kLost;
+    return OkStatus();
+  });
+}
+
 Status LoadAttempts(Database& db, State* state, Instant now) {
   LORRY_TRY(ForEach(db, fmt::format("{} WHERE ended_ms=0", kAttemptColumns), [&](const Rows& rows) -> Status {
     LORRY_ASSIGN_OR_RETURN(AttemptRecord record, AttemptFromRow(rows));
@@ -307,7 +323,9 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
 
 }  // namespace
 
-std::vector<Migration> SchedulerMigrations() { return {Migration{"scheduler", 1, std::string(kSchedulerSchema1)}}; }
+std::vector<Migration> SchedulerMigrations() {
+  return {Migration{"scheduler", 1, std::string(kSchedulerSchema1)}, Migration{"scheduler", 2, std::string(kSchedulerSchema2)}};
+}
 
 Result<EventLog> EventLog::Open(Database& db) {
   EventLog log;
@@ -338,6 +356,7 @@ Status EventLog::Append(Database& db, const Actions& actions, const State& state
   for (const RowRow& row : actions.rows) LORRY_TRY(StoreRow(db, row));
   for (const ElementRow& element : actions.elements) LORRY_TRY(StoreElement(db, element));
   for (const LeaseChange& change : actions.leases) LORRY_TRY(StoreLeases(db, change));
+  for (const DrainChange& change : actions.drains) LORRY_TRY(StoreDrain(db, change));
   return OkStatus();
 }
 
@@ -351,6 +370,7 @@ Result<State> LoadState(Database& db, Instant now) {
     return OkStatus();
   }));
   LORRY_TRY(LoadWork(db, &state));
+  LORRY_TRY(LoadDrains(db, &state));
   LORRY_TRY(LoadAttempts(db, &state, now));
   LORRY_ASSIGN_OR_RETURN(std::optional<int64_t> epoch, db.AskInteger("SELECT max(epoch) FROM attempt"));
   state.last_epoch = Epoch(static_cast<uint64_t>(epoch.value_or(0)));

@@ -131,14 +131,17 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
   const std::string wanted = fmt::format(
       "{} {}{}", needs.count, needs.gpu ? (needs.kind.empty() ? "GPU" : needs.kind) : "CPU slot", needs.count == 1 ? "" : "s");
   size_t free = 0;
+  bool someone = false;
   for (const auto& [id, worker] : state.workers) {
+    if (worker.health == Health::kLost) continue;
+    someone = true;
     if (worker.health == Health::kUnreachable) why.push_back(fmt::format("worker {} does not answer", id));
     if (!worker.storage_ok) why.push_back(fmt::format("storage: worker {}: {}", id, worker.storage_problem));
     if (worker.drained) why.push_back(fmt::format("worker {} is drained", id));
     if (worker.leaving) why.push_back(fmt::format("worker {} is going down", id));
     if (TakesWork(worker)) free = std::max(free, SuitableDevices(worker, needs, true).size());
   }
-  if (state.workers.empty()) {
+  if (!someone) {
     why.push_back("no worker is connected");
   } else if (LargestWorker(state, needs) < needs.count) {
     why.push_back(fmt::format("no_capacity: it needs {} on one worker; the largest has {}", wanted, LargestWorker(state, needs)));

@@ -35,4 +35,9 @@ CREATE INDEX work_lease_of_run ON work_lease(run);
 CREATE TABLE answered(key TEXT PRIMARY KEY, digest BLOB NOT NULL, at_ms INTEGER NOT NULL, json TEXT NOT NULL) STRICT;
 )sql";
 
+// Version 1 forgot drains at a restart.
+inline constexpr std::string_view kSchedulerSchema2 = R"sql(
+CREATE TABLE drained_worker(worker TEXT PRIMARY KEY) STRICT;
+)sql";
+
 }  // namespace lorry

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/files.h"
+#include "scheduler/placement.h"
 #include "tests/scheduler/scheduler_story.h"
 
 namespace lorry {
@@ -20,6 +21,7 @@ struct StoredStory : Story {
     REQUIRE(transaction->Commit().ok());
   }
   State Load() { return *LoadState(store->Read()->db(), now); }
+  void Restart() { core = Core(CoreOptions(), Load()); }
 
   TempDirectory home;
   std::unique_ptr<Store> store;
@@ -74,13 +76,38 @@ TEST_CASE("a stop outlives the scheduler, also where the wish that led to it was
   const wire::AttemptRef ref = story.attempt("r-1").ref;
   story.Keep(story.Step(story.core.OnPause(RunId("r-1"), story.now)));
   story.Keep(story.Step(story.core.OnResume(RunId("r-1"), story.now)));
-  story.core = Core(CoreOptions(), story.Load());
+  story.Restart();
   const auto said = Said<wire::Stop>(story.Hello("n1", 1, 0, "1", {ref}));
   REQUIRE(said.size() == 1);
   CHECK(said[0].mode == wire::StopMode::kCheckpoint);
   CHECK(said[0].reason == EndReason::kPreempted);
   story.Finish("r-1", EndReason::kPreempted);
   CHECK(story.PlaceOf("r-1") == "n1:1");
+}
+
+TEST_CASE("a drained worker is drained until it is resumed, whatever is started again meanwhile") {
+  StoredStory story;
+  story.Keep(story.Hello("n1", 1));
+  story.Keep(story.Step(story.core.OnDrainWorker(WorkerId("n1"), true, story.now)));
+  story.Restart();
+  story.Keep(story.Submit(RunBuilder("r-1")));
+  CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "no worker is connected");
+  story.Keep(story.Hello("n1", 1, 0, "2"));
+  CHECK(story.StateOf("r-1") == "queued");
+  CHECK(WhyWaiting(story.core.state(), story.run("r-1"), story.now).front() == "worker n1 is drained");
+  story.Keep(story.Step(story.core.OnDrainWorker(WorkerId("n1"), false, story.now)));
+  CHECK(story.PlaceOf("r-1") == "n1:1");
+  story.Restart();
+  CHECK_FALSE(story.core.state().workers.at(WorkerId("n1")).drained);
+}
+
+TEST_CASE("a file of the version before drains were stored is opened") {
+  TempDirectory home;
+  const std::string path = home.path() + "/state.db";
+  REQUIRE(Store::Open(path, {SchedulerMigrations().front()}, StoreMode::kCreate).ok());
+  auto store = Store::Open(path, SchedulerMigrations(), StoreMode::kMustExist);
+  REQUIRE(store.ok());
+  CHECK(LoadState((*store)->Read()->db(), Instant())->workers.empty());
 }
 
 TEST_CASE("events follow from one another, and one that was changed is found") {
