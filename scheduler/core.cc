@@ -42,7 +42,7 @@ const std::string* OutsidePath(const std::vector<wire::Output>& outputs) {
 
 Core::Core(CoreOptions options, State state) : options_(options), state_(std::move(state)) {}
 
-Actions Core::OnSubmit(RunSpec spec, Instant now) {
+Actions Core::OnSubmit(RunSpec spec, Moment now) {
   Run run;
   run.spec = std::move(spec);
   run.order = ++state_.last_order;
@@ -62,7 +62,7 @@ Actions Core::OnSubmit(RunSpec spec, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnCancel(const RunId& id, bool at_once, const std::string& why, Instant now) {
+Actions Core::OnCancel(const RunId& id, bool at_once, const std::string& why, Moment now) {
   Run* run = state_.FindRun(id);
   if (run == nullptr || HasEnded(run->state)) return Take(now);
   run->why = why;
@@ -78,7 +78,7 @@ Actions Core::OnCancel(const RunId& id, bool at_once, const std::string& why, In
   return Take(now);
 }
 
-Actions Core::OnPause(const RunId& id, Instant now) {
+Actions Core::OnPause(const RunId& id, Moment now) {
   Run* run = state_.FindRun(id);
   if (run == nullptr || HasEnded(run->state) || run->wish != Wish::kNone || run->state == RunState::kPaused) return Take(now);
   Note(id, "pause_asked", "{}");
@@ -93,7 +93,7 @@ Actions Core::OnPause(const RunId& id, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnResume(const RunId& id, Instant now) {
+Actions Core::OnResume(const RunId& id, Moment now) {
   Run* run = state_.FindRun(id);
   if (run == nullptr || HasEnded(run->state)) return Take(now);
   if (run->wish == Wish::kPause) run->wish = Wish::kNone;  // its attempt stops all the same, and is queued again
@@ -110,7 +110,7 @@ Actions Core::OnResume(const RunId& id, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnBudgetSpent(const RunId& id, Instant now) {
+Actions Core::OnBudgetSpent(const RunId& id, Moment now) {
   auto live = state_.attempts.find(id);
   if (live != state_.attempts.end() && !live->second.stopping) {
     StopAttempt(&live->second, state_.runs.at(id).spec.on_exceed, EndReason::kBudget, now);
@@ -118,7 +118,7 @@ Actions Core::OnBudgetSpent(const RunId& id, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnDrain(bool drain, Instant now) {
+Actions Core::OnDrain(bool drain, Moment now) {
   state_.draining = drain;
   place_ = !drain;
   if (drain) {
@@ -141,7 +141,7 @@ Actions Core::OnDrainWorker(const WorkerId& id, bool drain, Moment now) {
 
 // A worker with a new incarnation has ended whatever an earlier one left, so nothing of it needs to run out. Where the scheduler
 // itself was started again it does not know the old one: what the worker holds decides.
-Actions Core::OnHello(const wire::Hello& hello, Instant now) {
+Actions Core::OnHello(const wire::Hello& hello, Moment now) {
   Worker& worker = state_.workers[hello.worker];
   if (worker.incarnation != hello.incarnation) {
     if (!worker.incarnation.empty()) LoseWorker(&worker, now, now);
@@ -152,6 +152,7 @@ Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   worker.host = hello.host;
   worker.build = hello.build;
   worker.last_seen = now;
+  worker.heard_at = now.steady;
   worker.health = Health::kHealthy;
   std::map<DeviceId, DeviceState> devices;
   for (const wire::Device& device : hello.devices) devices[device.id] = DeviceState{device, RunId()};
@@ -183,10 +184,11 @@ Actions Core::OnHello(const wire::Hello& hello, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnSignOfLife(const WorkerId& id, Instant now) {
+Actions Core::OnSignOfLife(const WorkerId& id, Moment now) {
   auto worker = state_.workers.find(id);
   if (worker == state_.workers.end()) return Take(now);
-  worker->second.last_seen = std::max(worker->second.last_seen, now);
+  worker->second.last_seen = now;
+  worker->second.heard_at = now.steady;
   if (worker->second.health == Health::kUnreachable) {
     worker->second.health = Health::kHealthy;
     place_ = true;
@@ -194,7 +196,7 @@ Actions Core::OnSignOfLife(const WorkerId& id, Instant now) {
   return Take(now);
 }
 
-Actions Core::OnHeartbeat(const WorkerId& id, uint64_t request, const wire::Heartbeat& beat, Instant now) {
+Actions Core::OnHeartbeat(const WorkerId& id, uint64_t request, const wire::Heartbeat& beat, Moment now) {
   auto entry = state_.workers.find(id);
   if (entry == state_.workers.end()) return Take(now);
   Worker& worker = entry->second;
@@ -217,7 +219,7 @@ Actions Core::OnHeartbeat(const WorkerId& id, uint64_t request, const wire::Hear
   return Take(now);
 }
 
-Actions Core::OnProgress(const WorkerId& id, const wire::Progress& progress, Instant now) {
+Actions Core::OnProgress(const WorkerId& id, const wire::Progress& progress, Moment now) {
   Attempt* attempt = AttemptOf(id, progress.attempt);
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
@@ -229,7 +231,7 @@ Actions Core::OnProgress(const WorkerId& id, const wire::Progress& progress, Ins
   return Take(now);
 }
 
-Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Checkpoint& message, Instant now) {
+Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Checkpoint& message, Moment now) {
   Attempt* attempt = AttemptOf(id, message.attempt);
   const wire::CheckpointRef& made = message.checkpoint;
   if (attempt != nullptr) {
@@ -256,7 +258,7 @@ Actions Core::OnCheckpoint(const WorkerId& id, uint64_t request, const wire::Che
 }
 
 // The attempt ends, its outputs are published and its device time is posted in one transaction; a repeat finds no such attempt.
-Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finished& finished, Instant now) {
+Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finished& finished, Moment now) {
   Attempt* attempt = AttemptOf(id, finished.attempt);
   Say(id, wire::FinishedAck{finished.attempt, attempt != nullptr}, request);
   if (attempt == nullptr) return Take(now);
@@ -291,7 +293,7 @@ Actions Core::OnFinished(const WorkerId& id, uint64_t request, const wire::Finis
   return Take(now);
 }
 
-Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::RowsWanted& wanted, Instant now) {
+Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::RowsWanted& wanted, Moment now) {
   Attempt* attempt = AttemptOf(id, wanted.attempt);
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
@@ -315,7 +317,7 @@ Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::Row
   return Take(now);
 }
 
-Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::RowReports& reports, Instant now) {
+Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::RowReports& reports, Moment now) {
   Attempt* attempt = AttemptOf(id, reports.attempt);
   wire::RowsCommitted answer{reports.attempt, 0, 0};
   if (attempt != nullptr) {
@@ -338,7 +340,7 @@ Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::Row
   return Take(now);
 }
 
-Actions Core::OnElementsWanted(const WorkerId& id, uint64_t request, const wire::ElementsWanted& wanted, Instant now) {
+Actions Core::OnElementsWanted(const WorkerId& id, uint64_t request, const wire::ElementsWanted& wanted, Moment now) {
   Attempt* attempt = AttemptOf(id, wanted.attempt);
   if (attempt == nullptr) return Take(now);
   attempt->accepted = true;
@@ -349,7 +351,7 @@ Actions Core::OnElementsWanted(const WorkerId& id, uint64_t request, const wire:
   return Take(now);
 }
 
-Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire::ElementReports& reports, Instant now) {
+Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire::ElementReports& reports, Moment now) {
   Attempt* attempt = AttemptOf(id, reports.attempt);
   wire::ElementsCommitted answer{reports.attempt, 0};
   if (attempt != nullptr) {
@@ -385,7 +387,7 @@ Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire:
 }
 
 // The run stands as done; where publishing failed it ends in that error instead.
-Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_json, Instant now) {
+Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_json, Moment now) {
   Run& run = state_.runs.at(id);
   if (result_json.ok()) {
     run.result_json = *result_json;

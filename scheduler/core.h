@@ -1,5 +1,5 @@
 // The scheduler's decisions: state, an event and `now` go in, actions come out. Nothing here opens, sends, stores or reads a
-// clock.
+// clock (scheduler/moment.h: which of the two times is for what).
 //
 // One On... function per event, in core.cc; OnTick, with what ends by time, in lease_expiry.cc. The reactor stores what an
 // Actions says in one transaction and only then sends what it says; where storing fails, the core is thrown away and built again
@@ -124,29 +124,29 @@ class Core {
   const State& state() const { return state_; }
 
   // From clients. The run must not be there yet.
-  Actions OnSubmit(RunSpec spec, Instant now);
-  Actions OnCancel(const RunId& run, bool at_once, const std::string& why, Instant now);
-  Actions OnPause(const RunId& run, Instant now);
-  Actions OnResume(const RunId& run, Instant now);
-  Actions OnBudgetSpent(const RunId& run, Instant now);
-  Actions OnDrain(bool drain, Instant now);  // true: every attempt writes a checkpoint and stops, nothing starts
-  Actions OnDrainWorker(const WorkerId& worker, bool drain, Instant now);
+  Actions OnSubmit(RunSpec spec, Moment now);
+  Actions OnCancel(const RunId& run, bool at_once, const std::string& why, Moment now);
+  Actions OnPause(const RunId& run, Moment now);
+  Actions OnResume(const RunId& run, Moment now);
+  Actions OnBudgetSpent(const RunId& run, Moment now);
+  Actions OnDrain(bool drain, Moment now);  // true: every attempt writes a checkpoint and stops, nothing starts
+  Actions OnDrainWorker(const WorkerId& worker, bool drain, Moment now);
 
   // From workers.
-  Actions OnHello(const wire::Hello& hello, Instant now);
-  Actions OnSignOfLife(const WorkerId& worker, Instant now);
-  Actions OnHeartbeat(const WorkerId& worker, uint64_t request, const wire::Heartbeat& beat, Instant now);
-  Actions OnProgress(const WorkerId& worker, const wire::Progress& progress, Instant now);
-  Actions OnCheckpoint(const WorkerId& worker, uint64_t request, const wire::Checkpoint& checkpoint, Instant now);
-  Actions OnFinished(const WorkerId& worker, uint64_t request, const wire::Finished& finished, Instant now);
-  Actions OnRowsWanted(const WorkerId& worker, uint64_t request, const wire::RowsWanted& wanted, Instant now);
-  Actions OnRowReports(const WorkerId& worker, uint64_t request, const wire::RowReports& reports, Instant now);
-  Actions OnElementsWanted(const WorkerId& worker, uint64_t request, const wire::ElementsWanted& wanted, Instant now);
-  Actions OnElementReports(const WorkerId& worker, uint64_t request, const wire::ElementReports& reports, Instant now);
+  Actions OnHello(const wire::Hello& hello, Moment now);
+  Actions OnSignOfLife(const WorkerId& worker, Moment now);
+  Actions OnHeartbeat(const WorkerId& worker, uint64_t request, const wire::Heartbeat& beat, Moment now);
+  Actions OnProgress(const WorkerId& worker, const wire::Progress& progress, Moment now);
+  Actions OnCheckpoint(const WorkerId& worker, uint64_t request, const wire::Checkpoint& checkpoint, Moment now);
+  Actions OnFinished(const WorkerId& worker, uint64_t request, const wire::Finished& finished, Moment now);
+  Actions OnRowsWanted(const WorkerId& worker, uint64_t request, const wire::RowsWanted& wanted, Moment now);
+  Actions OnRowReports(const WorkerId& worker, uint64_t request, const wire::RowReports& reports, Moment now);
+  Actions OnElementsWanted(const WorkerId& worker, uint64_t request, const wire::ElementsWanted& wanted, Moment now);
+  Actions OnElementReports(const WorkerId& worker, uint64_t request, const wire::ElementReports& reports, Moment now);
 
   // From the reactor itself.
-  Actions OnTick(Instant now);
-  Actions OnPublished(const RunId& run, const Result<std::string>& result_json, Instant now);
+  Actions OnTick(Moment now);
+  Actions OnPublished(const RunId& run, const Result<std::string>& result_json, Moment now);
 
  private:
   // core_steps.cc: what several events have in common.
@@ -154,29 +154,29 @@ class Core {
   void Note(const RunId& run, std::string kind, std::string json);
   Attempt* AttemptOf(const WorkerId& worker, const wire::AttemptRef& ref);
   void SetRunState(Run* run, RunState state);
-  void EndRun(Run* run, RunState state, EndReason reason, Instant now);
-  void GrantWhatFits(Instant now);
-  void SayGrant(Attempt* attempt, Instant now);
-  void SayStop(Attempt* attempt, Instant now);
+  void EndRun(Run* run, RunState state, EndReason reason, Moment now);
+  void GrantWhatFits(Moment now);
+  void SayGrant(Attempt* attempt, Moment now);
+  void SayStop(Attempt* attempt, Moment now);
   void StoreAttempt(const Attempt& attempt);
-  void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Instant now);
-  void TakeBackGrants(Worker* worker, Instant now);
-  void RepeatWhatWasLost(const WorkerId& worker, Instant now);
+  void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now);
+  void TakeBackGrants(Worker* worker, Moment now);
+  void RepeatWhatWasLost(const WorkerId& worker, Moment now);
   void TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::Span>& spans);
-  void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Instant now);
+  void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Moment now);
   void ReturnWork(Run* run, EndReason reason, bool* held_against_row);
-  void DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Instant now);
+  void DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Moment now);
   struct HowItEnded {
     bool progressed = false;         // something of it was committed
     bool counts = false;             // against retry.max_attempts
     bool waits_for_storage = false;  // its worker says that its storage takes no writes
   };
-  void Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now);
+  void Retry(Run* run, EndReason reason, const HowItEnded& ended, Moment now);
   void AnswerWaiting(Attempt* attempt, Run* run);
-  void FailDependents(const RunId& run, Instant now);
-  Actions Take(Instant now);  // places what can be placed, and hands out what was collected
+  void FailDependents(const RunId& run, Moment now);
+  Actions Take(Moment now);  // places what can be placed, and hands out what was collected
   // lease_expiry.cc
-  void LoseWorker(Worker* worker, Instant until, Instant now);
+  void LoseWorker(Worker* worker, Instant until, Moment now);
   void AddDrain(Attempt* attempt, Instant until);
 
   CoreOptions options_;

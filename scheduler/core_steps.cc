@@ -47,7 +47,7 @@ void Core::SetRunState(Run* run, RunState state) {
   out_.runs.insert(run->spec.id);
 }
 
-void Core::EndRun(Run* run, RunState state, EndReason reason, Instant now) {
+void Core::EndRun(Run* run, RunState state, EndReason reason, Moment now) {
   SetRunState(run, state);
   run->reason = reason;
   run->wish = Wish::kNone;
@@ -59,7 +59,7 @@ void Core::EndRun(Run* run, RunState state, EndReason reason, Instant now) {
 }
 
 // What waits for a run that did not succeed never starts.
-void Core::FailDependents(const RunId& id, Instant now) {
+void Core::FailDependents(const RunId& id, Moment now) {
   const Run& ended = state_.runs.at(id);
   if (ended.state == RunState::kSucceeded) return;
   std::vector<RunId> waiting;
@@ -76,7 +76,7 @@ void Core::FailDependents(const RunId& id, Instant now) {
   }
 }
 
-void Core::GrantWhatFits(Instant now) {
+void Core::GrantWhatFits(Moment now) {
   for (Placement& place : Place(state_, now)) {
     Run& run = state_.runs.at(place.run);
     Worker& worker = state_.workers.at(place.worker);
@@ -87,6 +87,7 @@ void Core::GrantWhatFits(Instant now) {
     attempt.worker = place.worker;
     attempt.devices = place.devices;
     attempt.granted = now;
+    attempt.granted_at = now.steady;
     for (const DeviceId& device : place.devices) {
       worker.devices.at(device).holder = place.run;
       attempt.device_kinds.push_back(worker.devices.at(device).device.kind);
@@ -101,9 +102,9 @@ void Core::GrantWhatFits(Instant now) {
   }
 }
 
-void Core::SayGrant(Attempt* attempt, Instant now) {
+void Core::SayGrant(Attempt* attempt, Moment now) {
   const Run& run = state_.runs.at(attempt->ref.run);
-  attempt->last_said = now;
+  attempt->last_said = now.steady;
   wire::Grant grant{
       attempt->ref,          run.spec.kind,   run.spec.name,   run.spec.project.str(), run.spec.job_json,
       attempt->devices,      run.spec.inputs, run.checkpoints, run.spec.array,         run.spec.array > 0 ? 0 : run.book.done(),
@@ -111,14 +112,14 @@ void Core::SayGrant(Attempt* attempt, Instant now) {
   Say(attempt->worker, std::move(grant));
 }
 
-void Core::SayStop(Attempt* attempt, Instant now) {
-  attempt->last_said = now;
+void Core::SayStop(Attempt* attempt, Moment now) {
+  attempt->last_said = now.steady;
   Say(attempt->worker,
       wire::Stop{attempt->ref, attempt->stop_mode, attempt->stop_reason, static_cast<uint32_t>(options_.stop_grace.count())});
 }
 
 // A second stop may only be sharper than the first; the first one's reason stays unless a user cancels.
-void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Instant now) {
+void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now) {
   if (!attempt->stopping || reason == EndReason::kCancelled) attempt->stop_reason = reason;
   if (!attempt->stopping || mode == wire::StopMode::kNow) attempt->stop_mode = mode;
   attempt->stopping = true;
@@ -143,7 +144,7 @@ void Core::StoreAttempt(const Attempt& attempt) {
 }
 
 // A worker that is going down names all that it holds and takes no more: a grant that it does not name never starts there.
-void Core::TakeBackGrants(Worker* worker, Instant now) {
+void Core::TakeBackGrants(Worker* worker, Moment now) {
   worker->leaving = true;
   std::vector<RunId> never_taken;
   for (const auto& [id, attempt] : state_.attempts) {
@@ -153,9 +154,9 @@ void Core::TakeBackGrants(Worker* worker, Instant now) {
 }
 
 // Messages to a worker can be lost with its connection; the state says what should have arrived.
-void Core::RepeatWhatWasLost(const WorkerId& worker, Instant now) {
+void Core::RepeatWhatWasLost(const WorkerId& worker, Moment now) {
   for (auto& [id, attempt] : state_.attempts) {
-    if (attempt.worker != worker || now - attempt.last_said < options_.heartbeat + options_.heartbeat) continue;
+    if (attempt.worker != worker || now.steady - attempt.last_said < options_.heartbeat + options_.heartbeat) continue;
     if (!attempt.accepted) {
       SayGrant(&attempt, now);
     } else if (attempt.stopping) {
@@ -190,7 +191,7 @@ void Core::TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::S
   }
 }
 
-void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail& error, Instant now) {
+void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail& error, Moment now) {
   Attempt attempt = std::move(state_.attempts.extract(id).mapped());
   Run& run = state_.runs.at(id);
   auto worker = state_.workers.find(attempt.worker);
@@ -199,7 +200,7 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
       if (held.holder == id) held.holder = RunId();
     }
   }
-  run.ran = run.ran + (now - attempt.granted);
+  run.ran = run.ran + (now.steady - attempt.granted_at);
   run.last_reason = reason;
   run.error = error;
   StoreAttempt(attempt);
@@ -239,7 +240,7 @@ void Core::ReturnWork(Run* run, EndReason reason, bool* held_against_row) {
   out_.leases.push_back(LeaseChange{run->spec.id, true, {}});
 }
 
-void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Instant now) {
+void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Moment now) {
   const RetryRule rule = RetryRuleOf(reason);
   if (reason == EndReason::kDone) return;  // OnPublished ends it
   if (run->wish == Wish::kCancel || run->wish == Wish::kCancelNow || reason == EndReason::kCancelled) {
@@ -263,7 +264,7 @@ void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, 
 // At once after the first failure; later and later while nothing comes of it. After a storage failure the worker's next
 // heartbeats come first, which say how its storage is. Where it is not well the run waits for it (placement.cc); a failure on a
 // worker that says that it is well is not one that waiting mends: after the second in a row the run ends in it.
-void Core::Retry(Run* run, EndReason reason, const HowItEnded& ended, Instant now) {
+void Core::Retry(Run* run, EndReason reason, const HowItEnded& ended, Moment now) {
   const bool of_storage = RetryRuleOf(reason).when_mended;
   if (!ended.waits_for_storage) run->fruitless = ended.progressed ? 0 : run->fruitless + 1;
   if (ended.counts) ++run->counted;
@@ -295,7 +296,7 @@ void Core::AnswerWaiting(Attempt* attempt, Run* run) {
   }
 }
 
-Actions Core::Take(Instant now) {
+Actions Core::Take(Moment now) {
   if (place_) {
     place_ = false;
     GrantWhatFits(now);

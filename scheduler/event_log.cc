@@ -1,5 +1,6 @@
 #include "scheduler/event_log.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
@@ -280,7 +281,7 @@ Status LoadDrains(Database& db, State* state) {
   });
 }
 
-Status LoadAttempts(Database& db, State* state, Instant now) {
+Status LoadAttempts(Database& db, State* state, Moment now) {
   LORRY_TRY(ForEach(db, fmt::format("{} WHERE ended_ms=0", kAttemptColumns), [&](const Rows& rows) -> Status {
     LORRY_ASSIGN_OR_RETURN(AttemptRecord record, AttemptFromRow(rows));
     Attempt attempt;
@@ -289,6 +290,7 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
     attempt.devices = std::move(record.devices);
     attempt.device_kinds = std::move(record.device_kinds);
     attempt.granted = record.granted;
+    attempt.granted_at = now.steady - std::max(Millis(), now.utc - record.granted);
     attempt.stopping = record.stopping;
     attempt.stop_mode = record.stop_mode;
     attempt.stop_reason = record.stop_reason;
@@ -296,6 +298,7 @@ Status LoadAttempts(Database& db, State* state, Instant now) {
     Worker& worker = state->workers[record.worker];
     worker.id = record.worker;
     worker.last_seen = now;
+    worker.heard_at = now.steady;
     worker.health = Health::kUnreachable;
     state->attempts.emplace(record.ref.run, std::move(attempt));
     return OkStatus();
@@ -360,7 +363,7 @@ Status EventLog::Append(Database& db, const Actions& actions, const State& state
   return OkStatus();
 }
 
-Result<State> LoadState(Database& db, Instant now) {
+Result<State> LoadState(Database& db, Moment now) {
   State state;
   LORRY_TRY(ForEach(db, "SELECT * FROM run ORDER BY seq_no", [&](const Rows& rows) -> Status {
     LORRY_ASSIGN_OR_RETURN(Run run, RunFromRow(rows));

@@ -36,7 +36,7 @@ class EventLog {
 };
 
 // The state as the tables have it; attempts that run are taken to have given a sign of life at `now`.
-Result<State> LoadState(Database& db, Instant now);
+Result<State> LoadState(Database& db, Moment now);
 
 // Checks the whole chain. Errors: kData with the first event that does not follow.
 Status VerifyEvents(Database& db);

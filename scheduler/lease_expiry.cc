@@ -9,13 +9,14 @@
 namespace lorry {
 
 // Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
-Actions Core::OnTick(Instant now) {
+Actions Core::OnTick(Moment now) {
   for (auto& [id, worker] : state_.workers) {
     if (worker.health == Health::kLost) continue;
-    if (now >= worker.last_seen + options_.lease) {
-      LoseWorker(&worker, worker.last_seen + options_.lease, now);
+    const Millis silent = now.steady - worker.heard_at;
+    if (silent >= options_.lease) {
+      LoseWorker(&worker, now.utc - (silent - options_.lease), now);
       worker.health = Health::kLost;
-    } else if (now >= worker.last_seen + options_.unreachable_after) {
+    } else if (silent >= options_.unreachable_after) {
       worker.health = Health::kUnreachable;
     }
   }
@@ -23,7 +24,7 @@ Actions Core::OnTick(Instant now) {
     const Run& run = state_.runs.at(id);
     const RunSpec& spec = run.spec;
     if (attempt.stopping) continue;
-    const Millis ran = run.ran + (now - attempt.granted);
+    const Millis ran = run.ran + (now.steady - attempt.granted_at);
     if (spec.max_duration.count() > 0 && ran >= spec.max_duration) {
       StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
     } else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) {
@@ -45,7 +46,7 @@ Actions Core::OnTick(Instant now) {
   return Take(now);
 }
 
-void Core::LoseWorker(Worker* worker, Instant until, Instant now) {
+void Core::LoseWorker(Worker* worker, Instant until, Moment now) {
   std::vector<RunId> held;
   for (auto& [id, attempt] : state_.attempts) {
     if (attempt.worker == worker->id) held.push_back(id);

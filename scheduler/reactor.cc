@@ -188,7 +188,7 @@ void Reactor::Apply(Actions actions) {
 Status Reactor::StoreActions(const Actions& actions) {
   Database* db = OpenTransaction();
   if (db == nullptr) return *failed_;
-  const Instant now = Now();
+  const Moment now = Now();
   LORRY_TRY(log_.Append(*db, actions, core_->state(), now));
   for (const PostingWish& wish : actions.postings) {
     if (parts_.books == nullptr) continue;

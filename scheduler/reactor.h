@@ -148,7 +148,7 @@ class Reactor {
   void PostAnswer(const Asker& asker, std::string bytes);
   void Tick();
   void CheckBudgets();
-  Instant Now() const { return parts_.clock->Now(); }
+  Moment Now() const { return {parts_.clock->Now(), Steady(parts_.clock->MonotonicMillis())}; }
 
   ReactorParts parts_;
   std::unique_ptr<Core> core_;

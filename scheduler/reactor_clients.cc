@@ -43,7 +43,7 @@ Result<wire::JsonReply> AsReply(Result<std::string> json) {
 void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) {
   if (OnBlobMessage(asker, message)) return;
   const State& state = core_->state();
-  const Instant now = Now();
+  const Moment now = Now();
   const auto known = [&](const RunId& id) -> const Run* {
     const Run* run = state.FindRun(id);
     if (run == nullptr) ReplyError(asker, NoSuchRun(id));
@@ -199,8 +199,8 @@ Result<std::string> Reactor::AnswerWrite(const WriteQuery& handler, const wire::
   LORRY_ASSIGN_OR_RETURN(std::string json,
                          transaction_->Try([&] { return Asked(query.name, [&] { return handler(*db, query.json, Now()); }); }));
   if (!query.key.empty()) {
-    LORRY_TRY(db->Run("DELETE FROM answered WHERE at_ms < ?", Now() - kAnswersKept));
-    LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now(), json));
+    LORRY_TRY(db->Run("DELETE FROM answered WHERE at_ms < ?", Now().utc - kAnswersKept));
+    LORRY_TRY(db->Run("INSERT INTO answered VALUES(?,?,?,?)", query.key, digest, Now().utc, json));
   }
   return json;
 }

@@ -1,5 +1,5 @@
 // Everything the scheduler knows, as plain data: runs, the attempts that hold devices now, workers. The core (core.h) alone
-// changes it; the event log (event_log.h) stores and loads it. Times are the scheduler's clock unless said otherwise.
+// changes it; the event log (event_log.h) stores and loads it. Times are the scheduler's clocks unless said otherwise.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/units.h"
 #include "base/wire_worker.h"
+#include "scheduler/moment.h"
 #include "scheduler/work_book.h"
 
 namespace lorry {
@@ -93,12 +94,13 @@ struct Attempt {
   std::vector<DeviceId> devices;
   std::vector<std::string> device_kinds;  // of `devices`
   Instant granted;
+  Steady granted_at;        // the same, for the run's time limit
   bool accepted = false;    // the worker has spoken of it
   bool progressed = false;  // a checkpoint, row or element was committed
   bool stopping = false;
   wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
   EndReason stop_reason = EndReason::kNone;
-  Instant last_said;              // when Grant or Stop was last sent
+  Steady last_said;               // when Grant or Stop was last sent
   std::vector<wire::Span> spans;  // worker's clock
   std::string phase;
   // A question for rows or elements that has no answer yet.
@@ -122,7 +124,8 @@ struct Worker {
   std::string host;
   std::string build;
   std::map<DeviceId, DeviceState> devices;
-  Instant last_seen;
+  Instant last_seen;  // for people
+  Steady heard_at;    // the same, for its lease
   Health health = Health::kHealthy;
   bool storage_ok = true;
   std::string storage_problem;

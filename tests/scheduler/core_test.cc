@@ -179,6 +179,23 @@ TEST_CASE("unreachable is not lost; when the lease runs out the run goes elsewhe
   CHECK(hello.stop == std::vector<wire::AttemptRef>{old});
 }
 
+TEST_CASE("a wall clock that is set ends no lease and prolongs none, and no run's time is up by it") {
+  const Millis hour(3600 * 1000);
+  for (const bool forward : {true, false}) {
+    CAPTURE(forward);
+    Story story;
+    story.Hello("n1", 1);
+    story.Submit(RunBuilder("r-1").MaxDuration(Millis(60000)));
+    story.now.utc = forward ? story.now.utc + hour : story.now.utc - hour;
+    story.Advance(Millis(1000));
+    CHECK(story.core.state().workers.at(WorkerId("n1")).health == Health::kHealthy);
+    CHECK_FALSE(story.attempt("r-1").stopping);
+    story.Advance(Millis(19000));
+    CHECK(story.core.state().workers.at(WorkerId("n1")).health == Health::kLost);
+    CHECK(story.StateOf("r-1") == "queued");
+  }
+}
+
 TEST_CASE("a worker that was started again has ended what it held: the run goes on at once from its checkpoint") {
   Story story;
   story.Hello("n1", 1);

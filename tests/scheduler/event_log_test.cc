@@ -107,7 +107,7 @@ TEST_CASE("a file of the version before drains were stored is opened") {
   REQUIRE(Store::Open(path, {SchedulerMigrations().front()}, StoreMode::kCreate).ok());
   auto store = Store::Open(path, SchedulerMigrations(), StoreMode::kMustExist);
   REQUIRE(store.ok());
-  CHECK(LoadState((*store)->Read()->db(), Instant())->workers.empty());
+  CHECK(LoadState((*store)->Read()->db(), Moment())->workers.empty());
 }
 
 TEST_CASE("events follow from one another, and one that was changed is found") {

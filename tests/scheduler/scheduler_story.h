@@ -101,9 +101,9 @@ class Story {
   }
   // Time passes while these workers give signs of life.
   void Advance(Millis d, std::vector<std::string> alive = {}) {
-    const Instant until = now + d;
-    while (now < until) {
-      now = std::min(until, now + Millis(1000));
+    const Steady until = now.steady + d;
+    while (now.steady < until) {
+      now = now + std::min(until - now.steady, Millis(1000));
       for (const std::string& worker : alive) Step(core.OnSignOfLife(WorkerId(worker), now));
       Step(core.OnTick(now));
     }
@@ -152,7 +152,7 @@ class Story {
   }
 
   Core core;
-  Instant now{1000000};
+  Moment now{Instant(1000000), Steady(500)};
   Result<std::string> publish_result = std::string("{}");
   std::map<std::string_view, int64_t> booked;  // device-milliseconds by class
 };

@@ -263,7 +263,7 @@ class Town {
   std::unique_ptr<Core> core_;
   EventLog log_;
   Random random_;
-  Instant now_{1000000};
+  Moment now_{Instant(1000000), Steady(500)};
   std::vector<ToyWorker> workers_;
   std::deque<Send> mail_;
   std::map<WorkerId, Instant> asleep_;
