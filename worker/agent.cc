@@ -242,8 +242,8 @@ void Agent::TakeMessage(const wire::Message& message) {
   for (const auto& attempt : attempts_) {
     if (attempt->OnMessage(message)) return;
   }
-  if (message.header.type != wire::Type::kErrorReply) return;  // the answer to a repeat that was answered before
-  outbox_->Answered(message.header.request);
+  outbox_->Answered(message.header.request);  // whoever asked is over
+  if (message.header.type != wire::Type::kErrorReply) return;
   decode(wire::ErrorReply(),
          [](const auto& refused) { spdlog::warn("the scheduler refuses: {}", refused.error.ToError().Format()); });
 }
@@ -283,7 +283,9 @@ void Agent::SayHello(int64_t monotonic_ms) {
                     .home_id = home_id_,
                     .devices = devices_,
                     .holds = {}};
-  for (const auto& attempt : attempts_) hello.holds.push_back(attempt->ref());
+  for (const auto& attempt : attempts_) {
+    if (!attempt->reported()) hello.holds.push_back(attempt->ref());
+  }
   connections_ = link_->connections();
   hello_at_ = monotonic_ms;
   (void)outbox_->SayHello(hello).ok();  // without a connection: again in a second
@@ -336,7 +338,8 @@ Attempt* Agent::Find(const wire::AttemptRef& ref) {
 void Agent::OnGrant(const wire::Grant& grant) {
   if (Find(grant.attempt) != nullptr || end_by_ != 0) return;
   for (const auto& attempt : attempts_) {
-    if (attempt->ref().run == grant.attempt.run) attempt->Abandon();  // its epoch is over, or there would be no new one
+    // Its epoch is over, or there would be no new one; what is left of the logs of one that is reported goes on.
+    if (attempt->ref().run == grant.attempt.run && !attempt->reported()) attempt->Abandon();
   }
   ForgetOver();
   std::vector<MeteredDevice> devices;

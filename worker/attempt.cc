@@ -22,6 +22,10 @@ EndReason EndReasonOfError(const Error& error) {
   }
 }
 
+namespace {
+constexpr int64_t kLogsGraceMillis = 60'000;  // for what is left of the logs once the scheduler knows the end
+}
+
 Attempt::Attempt(wire::Grant grant, const std::vector<MeteredDevice>& devices, const AttemptSurroundings& around)
     : grant_(std::move(grant)), around_(around), meter_(devices, around.clock->Now()) {}
 
@@ -41,11 +45,17 @@ void Attempt::Stop(const wire::Stop& stop) {
 
 void Attempt::Abandon() {
   KillAll();
-  around_.outbox->Answered(finished_request_);
+  around_.outbox->Forget(ref().epoch);
   over_ = true;
 }
 
+void Attempt::ForwardLogs(uint32_t ranks) {
+  if (!*around_.shares_home) logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), ranks, around_.outbox);
+}
+
 void Attempt::OnTick(int64_t monotonic_ms) {
+  if (logs_ != nullptr) logs_->Forward(monotonic_ms);
+  if (reported_) over_ = over_ || logs_ == nullptr || logs_->AllThere() || monotonic_ms >= logs_until_;
   if (kill_at_ == 0 || finished() || monotonic_ms < kill_at_) return;
   kill_at_ = 0;
   KillAll();
@@ -70,9 +80,16 @@ void Attempt::Finish(EndReason reason, wire::ErrorDetail error, std::vector<wire
 void Attempt::FinishWith(const Error& error) { Finish(EndReasonOfError(error), wire::ErrorDetail::Of(error)); }
 
 bool Attempt::OnMessage(const wire::Message& message) {
+  if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
+    const auto ack = wire::DecodeBody<wire::LogAck>(message);
+    if (!ack.ok() || !(ack->attempt == ref())) return false;
+    logs_->OnAck(*ack);
+    return true;
+  }
   if (!finished() || message.header.request != finished_request_) return false;
   around_.outbox->Answered(finished_request_);
-  over_ = true;
+  reported_ = true;
+  logs_until_ = SystemClock().MonotonicMillis() + kLogsGraceMillis;
   return true;
 }
 

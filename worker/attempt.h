@@ -1,5 +1,5 @@
 // One attempt that this worker holds: what every kind of job has in common. It is metered from its grant on, can be stopped,
-// ends in one Finished that is said until the scheduler has committed it, and is then over.
+// ends in one Finished that is said until the scheduler has committed it, and is over when the scheduler has its logs too.
 //
 // All calls come from the event loop's thread. What follows from background work holds the attempt weakly: it may be over.
 #pragma once
@@ -15,6 +15,7 @@
 #include "worker/background.h"
 #include "worker/blob_mover.h"
 #include "worker/end_judge.h"
+#include "worker/log_forwarder.h"
 #include "worker/meter.h"
 #include "worker/outbox.h"
 #include "worker/worker_clock.h"
@@ -55,7 +56,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
 
   const wire::AttemptRef& ref() const { return grant_.attempt; }
   Meter& meter() { return meter_; }
-  // The scheduler has its end, or does not want it: it can be forgotten.
+  // The scheduler has its end: what may still be on its way is its logs.
+  bool reported() const { return reported_; }
+  // The scheduler has its end and its logs, or does not want them: it can be forgotten.
   bool over() const { return over_; }
 
  protected:
@@ -81,6 +84,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
     });
   }
 
+  // From now on the logs of so many ranks go to the scheduler, where its home is another one.
+  void ForwardLogs(uint32_t ranks);
   std::string RunDir() const;
   std::string AttemptDir() const;
   Instant Now() const { return around_.clock->Now(); }
@@ -93,6 +98,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   std::optional<wire::Stop> stop_;
   int64_t kill_at_ = 0;  // monotonic; 0: not set
   uint64_t finished_request_ = 0;
+  std::unique_ptr<LogForwarder> logs_;  // null: the scheduler has them where they are written
+  bool reported_ = false;
+  int64_t logs_until_ = 0;  // monotonic; once it is reported
   bool over_ = false;
 };
 

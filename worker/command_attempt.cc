@@ -40,7 +40,7 @@ void CommandAttempt::Begin() {
   auto held = HeldProcesses::Open(around_.options->home, ref().run, ref().attempt);
   if (!held.ok()) return FinishWith(held.error());
   held_.emplace(std::move(*held));
-  if (!*around_.shares_home) logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), 1, around_.outbox);
+  ForwardLogs(1);
   meter_.SetAll(UsageClass::kProductive, Now());
   if (!is_array()) {
     no_more_ = true;
@@ -229,12 +229,6 @@ bool CommandAttempt::OnMessage(const wire::Message& message) {
     if (no_more_ || !lease->ranges.empty()) Pump();  // after an empty lease the next tick asks again
     return true;
   }
-  if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
-    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) {
-      return logs_->OnAck(*ack), true;
-    }
-    return false;
-  }
   return Attempt::OnMessage(message);
 }
 
@@ -242,7 +236,6 @@ void CommandAttempt::OnTick(int64_t monotonic_ms) {
   Attempt::OnTick(monotonic_ms);
   question_.IsLost(monotonic_ms);
   if (!slots_.empty()) Pump();
-  if (logs_ != nullptr) logs_->Forward(monotonic_ms);
 }
 
 }  // namespace lorry

@@ -16,7 +16,6 @@
 #include "worker/attempt.h"
 #include "worker/held_numbers.h"
 #include "worker/held_processes.h"
-#include "worker/log_forwarder.h"
 
 namespace lorry {
 
@@ -60,7 +59,6 @@ class CommandAttempt : public Attempt {
   CommandSpec command_;
   int64_t devices_per_slot_ = 1;
   std::optional<HeldProcesses> held_;
-  std::unique_ptr<LogForwarder> logs_;
   std::vector<Slot> slots_;
   size_t running_ = 0;
   std::vector<ProcessEnd> single_end_;  // where it is no array

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/files.h"
+
 namespace lorry {
 namespace {
 constexpr int64_t kAgainMillis = 5000;  // an answer that took longer was lost with its session
@@ -20,7 +22,7 @@ void LogForwarder::Forward(int64_t monotonic_ms) {
   for (auto& [number, rank] : ranks_) {
     const bool on_its_way = rank.said > rank.acknowledged && monotonic_ms - rank.said_at < kAgainMillis;
     if (on_its_way) continue;
-    std::ifstream in(fmt::format("{}/rank-{}.log", log_dir_, number), std::ios::binary | std::ios::ate);
+    std::ifstream in(PathOf(number), std::ios::binary | std::ios::ate);
     if (!in) continue;
     const auto size = static_cast<uint64_t>(in.tellg());
     if (size <= rank.acknowledged) continue;
@@ -32,6 +34,15 @@ void LogForwarder::Forward(int64_t monotonic_ms) {
     outbox_->Post(wire::LogBytes{.attempt = attempt_, .rank = number, .offset = rank.acknowledged, .bytes = std::move(bytes)},
                   attempt_.epoch);
   }
+}
+
+std::string LogForwarder::PathOf(uint32_t rank) const { return fmt::format("{}/rank-{}.log", log_dir_, rank); }
+
+bool LogForwarder::AllThere() const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [this](const auto& entry) {
+    const auto size = FileSize(PathOf(entry.first));
+    return !size.ok() || static_cast<uint64_t>(size->count()) <= entry.second.acknowledged;
+  });
 }
 
 void LogForwarder::OnAck(const wire::LogAck& ack) {

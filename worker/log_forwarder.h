@@ -18,8 +18,11 @@ class LogForwarder {
   // Says what is new, where nothing is on its way. Called now and then.
   void Forward(int64_t monotonic_ms);
   void OnAck(const wire::LogAck& ack);
+  // The scheduler has acknowledged all that stands in the files.
+  bool AllThere() const;
 
  private:
+  std::string PathOf(uint32_t rank) const;
   struct Rank {
     uint64_t acknowledged = 0;
     uint64_t said = 0;

@@ -43,6 +43,10 @@ class Outbox {
     return request;
   }
   void Answered(uint64_t request) { kept_.erase(request); }
+  // The attempt with this epoch is given up: nothing that was kept for it is said again.
+  void Forget(Epoch epoch) {
+    std::erase_if(kept_, [epoch](const auto& entry) { return entry.second.epoch == epoch; });
+  }
 
   // Says what is due: kept messages that were not said in this session, or have had no answer for ten seconds.
   void Flush(int64_t monotonic_ms);

@@ -148,9 +148,7 @@ Status RankAttempt::StartProcesses() {
   kills_before_ = OutOfMemoryKills();
   LORRY_ASSIGN_OR_RETURN(HeldProcesses held, HeldProcesses::Open(around_.options->home, ref().run, ref().attempt));
   held_.emplace(std::move(held));
-  if (!*around_.shares_home) {
-    logs_ = std::make_unique<LogForwarder>(ref(), AttemptDir(), static_cast<uint32_t>(launch.ranks), around_.outbox);
-  }
+  ForwardLogs(static_cast<uint32_t>(launch.ranks));
   for (SpawnOptions& options : PlanLaunch(launch)) {
     options.env["LORRY_RUN"] = ref().run.str();
     options.env["LORRY_ATTEMPT"] = std::to_string(ref().attempt.value());
@@ -210,7 +208,6 @@ void RankAttempt::OnAllEnded() {
   processes_.clear();
   held_.reset();
   socket_.reset();
-  if (logs_ != nullptr) logs_->Forward(SystemClock().MonotonicMillis());
   if (verdict.reason == EndReason::kDone) return StoreOutputs();
   Finish(verdict.reason, verdict.detail, {}, facts_json_);
 }

@@ -21,7 +21,6 @@
 #include "worker/attempt.h"
 #include "worker/held_numbers.h"
 #include "worker/held_processes.h"
-#include "worker/log_forwarder.h"
 #include "worker/task_socket.h"
 
 namespace lorry {
@@ -91,7 +90,6 @@ class RankAttempt : public Attempt {
   std::vector<Started> processes_;
   std::map<pid_t, uint64_t> ranks_;  // those that said hello, with the start times that make their numbers theirs
   uint64_t kills_before_ = 0;
-  std::unique_ptr<LogForwarder> logs_;
 
   std::optional<ReportedFault> fault_;
   bool done_ = false;

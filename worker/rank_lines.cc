@@ -248,12 +248,6 @@ bool RankAttempt::OnMessage(const wire::Message& message) {
     checkpoints_said_.erase(said);
     return true;
   }
-  if (message.header.type == wire::Type::kLogAck && logs_ != nullptr) {
-    if (const auto ack = wire::DecodeBody<wire::LogAck>(message); ack.ok() && ack->attempt == ref()) {
-      return logs_->OnAck(*ack), true;
-    }
-    return false;
-  }
   return Attempt::OnMessage(message);
 }
 
@@ -271,7 +265,6 @@ void RankAttempt::OnTick(int64_t monotonic_ms) {
   question_.IsLost(monotonic_ms);
   AskForMoreRows();
   if (monotonic_ms - progress_said_at_ >= kProgressEveryMillis) SayProgress();
-  if (logs_ != nullptr) logs_->Forward(monotonic_ms);
   if (socket_ != nullptr) socket_->Flush();
 }
 

@@ -345,6 +345,16 @@ TEST_CASE("a worker that is asked to end lets its ranks checkpoint first") {
   CHECK(scheduler.seen("r-1").checkpoints.size() == 1);
 }
 
+TEST_CASE("the whole of a log reaches a scheduler with a home of its own, also what was written last") {
+  FakeScheduler scheduler(false);
+  scheduler.StartWorker();
+  Job job{.kind = "command", .resources = R"({"cpus":1})", .devices = 1};
+  job.argv = {"/bin/sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x"};
+  scheduler.Grant(job);
+  REQUIRE(scheduler.WaitForEnd("r-1") != nullptr);
+  CHECK(scheduler.WaitUntil([&] { return scheduler.seen("r-1").log.size() == 1'000'000; }));
+}
+
 TEST_CASE("a home has one worker, and a worker with a wrong key is refused") {
   FakeScheduler scheduler;
   scheduler.StartWorker();
