@@ -70,6 +70,7 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   void FinishWith(const Error& error);
   bool finished() const { return finished_request_ != 0; }
   bool stopping() const { return stop_.has_value(); }
+  bool in_grace() const { return kill_at_ != 0; }  // of a stop
   EndReason stop_reason() const { return stop_->reason; }
 
   // Runs `work` in the background and hands what it returns to `then`, if this attempt is still there.

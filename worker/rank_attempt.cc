@@ -209,7 +209,17 @@ void RankAttempt::OnAllEnded() {
   held_.reset();
   socket_.reset();
   if (verdict.reason == EndReason::kDone) return StoreOutputs();
-  Finish(verdict.reason, verdict.detail, {}, facts_json_);
+  verdict_ = verdict;
+  const int64_t now = SystemClock().MonotonicMillis();
+  finish_by_ = now + around_.options->stop_grace.count();
+  FinishWhenSaid(now);
+}
+
+void RankAttempt::FinishWhenSaid(int64_t monotonic_ms) {
+  if (!verdict_ || finished()) return;
+  const bool has_time = stopping() ? in_grace() : monotonic_ms < finish_by_;
+  if (checkpoints_on_their_way_ > 0 && has_time) return;
+  Finish(verdict_->reason, verdict_->detail, {}, facts_json_);
 }
 
 void RankAttempt::StoreOutputs() {

@@ -1,5 +1,6 @@
 // An attempt of a job that Lorry's own ranks carry out (finetune, batch): stage the inputs, start the ranks, pass on what they
-// say, store what they leave.
+// say, store what they leave. An attempt that ends before its work is done holds its end back until its checkpoints are with the
+// scheduler, or the next attempt would begin before the last of them; at most as long as a stop gives it.
 //
 // The road: fetch missing blobs -> ask for the rows that are committed -> link the inputs, write task.json, start -> read lines
 // until all processes have ended -> hash the outputs -> send their blobs -> Finished. Where worker and scheduler share the home
@@ -57,6 +58,7 @@ class RankAttempt : public Attempt {
   Status WriteTask(std::map<std::string, std::string> inputs);
   Status StartProcesses();
   void OnAllEnded();
+  void FinishWhenSaid(int64_t monotonic_ms);
   void StoreOutputs();
   void SendOutputs(std::vector<wire::Output> outputs);
 
@@ -103,6 +105,9 @@ class RankAttempt : public Attempt {
   std::map<uint64_t, std::vector<uint64_t>> rows_said_;  // requests that wait for RowsCommitted, and their rows
   HeldNumbers rows_held_;
   std::map<uint64_t, uint64_t> checkpoints_said_;  // request -> step
+  size_t checkpoints_on_their_way_ = 0;            // whose blobs the scheduler does not have yet
+  std::optional<EndVerdict> verdict_;              // once all have ended without the work being done
+  int64_t finish_by_ = 0;                          // monotonic
 
   wire::Progress progress_;
   bool progress_changed_ = false;

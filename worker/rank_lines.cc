@@ -115,16 +115,22 @@ void RankAttempt::OnCheckpoint(const json& line) {
     self->checkpoints_said_[request] = whole.step;
   };
   if (*around_.shares_home) return say(this, checkpoint);
+  ++checkpoints_on_their_way_;
   InBackground(
       this,
       [home = around_.options->home, path = RunDir() + "/" + checkpoint.path] { return StoreOutput(home, "checkpoint", path); },
       [checkpoint, say](RankAttempt* self, Result<wire::Output> stored) {
-        if (!stored.ok()) return spdlog::warn("{}: {}", self->ref().run, stored.error().Format());
+        if (!stored.ok()) {
+          --self->checkpoints_on_their_way_;
+          return spdlog::warn("{}: {}", self->ref().run, stored.error().Format());
+        }
         wire::CheckpointRef whole = checkpoint;
         whole.files = stored->files;
         std::weak_ptr<Attempt> weak = self->weak_from_this();
         self->around_.mover->Send(stored->files, [self, weak, whole, say](Status sent) {
-          if (!weak.expired() && sent.ok()) say(self, whole);
+          if (weak.expired()) return;
+          --self->checkpoints_on_their_way_;
+          if (sent.ok()) say(self, whole);
         });
       });
 }
@@ -265,6 +271,7 @@ void RankAttempt::OnTick(int64_t monotonic_ms) {
   question_.IsLost(monotonic_ms);
   AskForMoreRows();
   if (monotonic_ms - progress_said_at_ >= kProgressEveryMillis) SayProgress();
+  FinishWhenSaid(monotonic_ms);
   if (socket_ != nullptr) socket_->Flush();
 }
 

@@ -103,7 +103,9 @@ TEST_CASE("ranks under mpirun live and die together") {
 }
 
 TEST_CASE("a stop lets the rank checkpoint, a deaf rank is ended after the grace, a stop now at once") {
-  FakeScheduler scheduler;
+  const bool shared = GENERATE(true, false);
+  CAPTURE(shared);
+  FakeScheduler scheduler(shared);
   scheduler.StartWorker();
   Job polite{.run = "r-1", .script = "steps:100000 ms:5"};
   scheduler.Grant(polite);
@@ -334,7 +336,9 @@ TEST_CASE("a single command ends as it ends") {
 }
 
 TEST_CASE("a worker that is asked to end lets its ranks checkpoint first") {
-  FakeScheduler scheduler;
+  const bool shared = GENERATE(true, false);
+  CAPTURE(shared);
+  FakeScheduler scheduler(shared);
   scheduler.StartWorker();
   scheduler.Grant({.script = "steps:100000 ms:5"});
   REQUIRE(scheduler.WaitUntil([&] { return test::Sum(scheduler.seen("r-1").spans).class_ms.contains(UsageClass::kProductive); }));
