@@ -30,17 +30,7 @@ constexpr int64_t kSilentMillis = 5000;  // and three heartbeats: then the conne
 constexpr int64_t kTickMillis = 100;
 constexpr size_t kMostBeats = 8;
 constexpr size_t kLongestSocketDir = 80;  // a slash, a run's id, a dash and an attempt's number follow
-constexpr int64_t kLeastFreeBytes = int64_t{64} << 20;
 constexpr Millis kReportGrace(5000);  // to get the last Finished committed, once the ranks have ended
-
-// Why the home takes no writes; empty: it does.
-std::string StorageProblem(const std::string& home) {
-  const auto free = FreeBytes(home);
-  if (!free.ok()) return free.error().message;
-  if (free->count() < kLeastFreeBytes) return fmt::format("{} left on the disk of {}", FormatSize(*free), home);
-  const Status written = WriteFileAtomically(home + "/worker/probe", "lorry\n");
-  return written.ok() ? "" : written.error().message;
-}
 
 std::string HostName() {
   char name[256] = {};
@@ -131,6 +121,7 @@ Status Agent::Connect() {
   outbox_ = std::make_unique<Outbox>(link_.get());
   background_ = std::make_unique<Background>();
   mover_ = std::make_unique<BlobMover>(options_.home, outbox_.get());
+  storage_ = std::make_unique<StorageProbe>(options_.home, background_.get());
   heard_at_ = SystemClock().MonotonicMillis();
   return OkStatus();
 }
@@ -250,6 +241,7 @@ void Agent::TakeMessage(const wire::Message& message) {
 
 void Agent::Tick(int64_t monotonic_ms) {
   for (const auto& attempt : attempts_) attempt->OnTick(monotonic_ms);
+  storage_->Tick(monotonic_ms);
   ForgetOver();
   if (outbox_->in_session() && monotonic_ms - heartbeat_at_ >= heartbeat_ms_) SayHeartbeat(monotonic_ms);
   outbox_->Flush(monotonic_ms);
@@ -305,7 +297,7 @@ void Agent::OnWelcome(const wire::Welcome& welcome) {
 void Agent::SayHeartbeat(int64_t monotonic_ms) {
   heartbeat_at_ = monotonic_ms;
   wire::Heartbeat beat;
-  beat.storage_problem = StorageProblem(options_.home);
+  beat.storage_problem = storage_->problem();
   beat.storage_ok = beat.storage_problem.empty();
   beat.leaving = end_by_ != 0;
   Beat sent;
@@ -348,8 +340,8 @@ void Agent::OnGrant(const wire::Grant& grant) {
         std::find_if(devices_.begin(), devices_.end(), [&id](const wire::Device& device) { return device.id == id; });
     devices.push_back({id, known != devices_.end() ? known->kind : "unknown"});
   }
-  const AttemptSurroundings around{&options_,    &clock_,     outbox_.get(), background_.get(),
-                                   mover_.get(), socket_dir_, &shares_home_};
+  const AttemptSurroundings around{&options_,    &clock_,        outbox_.get(), background_.get(),
+                                   mover_.get(), storage_.get(), socket_dir_,   &shares_home_};
   std::shared_ptr<Attempt> attempt;
   if (grant.kind == "command") {
     attempt = std::make_shared<CommandAttempt>(grant, devices, around);

@@ -21,6 +21,7 @@
 #include "worker/background.h"
 #include "worker/blob_mover.h"
 #include "worker/outbox.h"
+#include "worker/storage_probe.h"
 #include "worker/worker_clock.h"
 
 namespace lorry {
@@ -83,6 +84,7 @@ class Agent {
   std::unique_ptr<Outbox> outbox_;
   std::unique_ptr<Background> background_;
   std::unique_ptr<BlobMover> mover_;
+  std::unique_ptr<StorageProbe> storage_;
   Poller poller_;
 
   bool shares_home_ = false;

@@ -63,6 +63,7 @@ void Attempt::OnTick(int64_t monotonic_ms) {
 
 void Attempt::Finish(EndReason reason, wire::ErrorDetail error, std::vector<wire::Output> outputs, std::string facts_json) {
   if (finished() || over_) return;
+  if (reason == EndReason::kStorage) around_.storage->Doubt();
   meter_.End(Now());
   Meter::Piece rest = meter_.Unsettled(Now());
   spdlog::info("{} attempt {}: {}{}{}", ref().run, ref().attempt, EndReasonName(reason), error.message.empty() ? "" : ": ",

@@ -18,6 +18,7 @@
 #include "worker/log_forwarder.h"
 #include "worker/meter.h"
 #include "worker/outbox.h"
+#include "worker/storage_probe.h"
 #include "worker/worker_clock.h"
 
 namespace lorry {
@@ -29,6 +30,7 @@ struct AttemptSurroundings {
   Outbox* outbox;
   Background* background;
   BlobMover* mover;
+  StorageProbe* storage;
   std::string socket_dir;   // short enough for socket names
   const bool* shares_home;  // the scheduler's home is this one; as the last Welcome said
 };

@@ -18,6 +18,7 @@
 #include "worker/held_processes.h"
 #include "worker/launch.h"
 #include "worker/nvml.h"
+#include "worker/storage_probe.h"
 
 namespace lorry {
 namespace {
@@ -236,6 +237,25 @@ TEST_CASE("what a command started is ended though the command itself died with i
   ::kill(sleeper("r-2"), SIGKILL);
   ::waitpid(sleeper("r-2"), nullptr, 0);
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+TEST_CASE("the storage is tried in the background now and then, and at once where it is doubted") {
+  TempDirectory home;
+  REQUIRE(MakeDirectories(home.path() + "/worker").ok());
+  Background background;
+  StorageProbe probe(home.path(), &background);
+  CHECK(probe.problem().empty());
+  REQUIRE(RemoveTree(home.path() + "/worker").ok());
+  CHECK(probe.problem().empty());
+  probe.Tick(10'000);
+  while (probe.problem().empty()) background.RunFinished();
+  REQUIRE(MakeDirectories(home.path() + "/worker").ok());
+  probe.Tick(11'000);
+  CHECK_FALSE(FileExists(home.path() + "/worker/probe"));
+  probe.Doubt();
+  probe.Tick(11'100);
+  while (!probe.problem().empty()) background.RunFinished();
+  CHECK(FileExists(home.path() + "/worker/probe"));
 }
 
 TEST_CASE("held numbers are told as ranges") {
