@@ -50,6 +50,8 @@ constexpr std::array kFeatures = {
     Feature{"command worker drain", true},
     Feature{"command worker list", true},
     Feature{"command worker resume", true},
+    Feature{"end reason gpu_fault", false},
+    Feature{"end reason rank_hang", false},
     Feature{"evaluate", true},
     Feature{"evaluate.judge", false},
     Feature{"evaluate.metrics: bertscore", false},

@@ -30,7 +30,7 @@ constexpr int64_t kSilentMillis = 5000;  // and three heartbeats: then the conne
 constexpr int64_t kTickMillis = 100;
 constexpr size_t kMostBeats = 8;
 constexpr size_t kLongestSocketDir = 80;  // a slash, a run's id, a dash and an attempt's number follow
-constexpr Millis kReportGrace(5000);  // to get the last Finished committed, once the ranks have ended
+constexpr Millis kReportGrace(5000);      // to get the last Finished committed, once the ranks have ended
 
 std::string HostName() {
   char name[256] = {};
@@ -335,9 +335,11 @@ void Agent::OnGrant(const wire::Grant& grant) {
   }
   ForgetOver();
   std::vector<MeteredDevice> devices;
+  std::string missing;
   for (const DeviceId& id : grant.devices) {
     const auto known =
         std::find_if(devices_.begin(), devices_.end(), [&id](const wire::Device& device) { return device.id == id; });
+    if (known == devices_.end()) missing = id.str();
     devices.push_back({id, known != devices_.end() ? known->kind : "unknown"});
   }
   const AttemptSurroundings around{&options_,    &clock_,        outbox_.get(), background_.get(),
@@ -350,7 +352,12 @@ void Agent::OnGrant(const wire::Grant& grant) {
   }
   spdlog::info("{} attempt {} on {} devices", grant.attempt.run, grant.attempt.attempt, devices.size());
   attempts_.push_back(attempt);
-  attempt->Begin();
+  if (missing.empty()) {
+    attempt->Begin();
+  } else {
+    attempt->Refuse(EndReason::kNoCapacity,
+                    MakeError(ErrorCode::kNotFound, fmt::format("device {} is not here any more", missing)));
+  }
   SayHeartbeat(SystemClock().MonotonicMillis());
 }
 

@@ -42,6 +42,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   virtual ~Attempt() = default;
 
   virtual void Begin() = 0;
+  // Instead of Begin: it ends without having run.
+  void Refuse(EndReason reason, const Error& error) { Finish(reason, wire::ErrorDetail::Of(error)); }
   // The scheduler's wish to end it: ends its processes, at once or after a checkpoint or the grace, and then finishes.
   void Stop(const wire::Stop& stop);
   // The scheduler gave it to someone else: ends everything, reports nothing.

@@ -359,6 +359,20 @@ TEST_CASE("the whole of a log reaches a scheduler with a home of its own, also w
   CHECK(scheduler.WaitUntil([&] { return scheduler.seen("r-1").log.size() == 1'000'000; }));
 }
 
+TEST_CASE("a grant of devices that a worker which was started again no longer has is given back as no_capacity") {
+  FakeScheduler scheduler;
+  scheduler.StartWorker("cpu:2");
+  const Job job{.script = "steps:1", .devices = 2};
+  const std::vector<wire::Device> before = scheduler.hellos().back().devices;
+  scheduler.KillWorker();
+  scheduler.StartWorker("cpu:1");
+  scheduler.Grant(job, before);
+  const wire::Finished* end = scheduler.WaitForEnd("r-1");
+  REQUIRE(end != nullptr);
+  CHECK(EndReasonName(end->reason) == "no_capacity");
+  CHECK(end->error.message == "device w/cpu-1 is not here any more");
+}
+
 TEST_CASE("a home has one worker, and a worker with a wrong key is refused") {
   FakeScheduler scheduler;
   scheduler.StartWorker();

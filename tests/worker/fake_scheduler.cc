@@ -117,12 +117,12 @@ const wire::Finished* FakeScheduler::WaitForEnd(const std::string& run, uint64_t
   return &about.finished.front();
 }
 
-void FakeScheduler::Grant(const Job& job) {
+void FakeScheduler::Grant(const Job& job, const std::vector<wire::Device>& devices) {
   wire::Grant grant;
   grant.attempt = {RunId(job.run), AttemptNumber(job.attempt), Epoch(job.attempt)};
   grant.kind = job.kind;
   grant.job_json = JobJson(job).dump();
-  for (size_t i = 0; i < job.devices; ++i) grant.devices.push_back(hellos_.back().devices[i].id);
+  for (size_t i = 0; i < job.devices; ++i) grant.devices.push_back(devices[i].id);
   grant.inputs = job.inputs;
   grant.array = job.array;
   grant.committed_rows = rows.size();

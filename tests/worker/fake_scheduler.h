@@ -57,7 +57,8 @@ class FakeScheduler {
     uint64_t array = 0;
     std::vector<wire::Input> inputs;
   };
-  void Grant(const Job& job);
+  void Grant(const Job& job) { Grant(job, hellos_.back().devices); }
+  void Grant(const Job& job, const std::vector<wire::Device>& devices);
   void Stop(const Job& job, wire::StopMode mode, EndReason reason, uint32_t grace_ms);
 
   // Forgets all sessions, as after a restart.
