@@ -52,7 +52,8 @@ Actions Core::OnSubmit(RunSpec spec, Moment now) {
   Note(id, "submitted",
        ShownJson(json{{"name", run.spec.name}, {"kind", run.spec.kind}, {"submission", run.spec.submission.str()}}));
   auto [entry, made] = state_.runs.emplace(id, std::move(run));
-  state_.queue.insert(State::QueueKey(entry->second));
+  state_.QueueOf(entry->second).insert(State::QueueKey(entry->second));
+  look_at_queue_ = std::min(look_at_queue_, DueAt(entry->second));
   out_.runs.insert(id);
   for (const RunId& before : entry->second.spec.after) {
     const Run* other = state_.FindRun(before);

@@ -176,13 +176,16 @@ class Core {
   void FailDependents(const RunId& run, Moment now);
   Actions Take(Moment now);  // places what can be placed, and hands out what was collected
   // lease_expiry.cc
+  static Instant DueAt(const Run& run);
+  void LookAtQueue(Moment now);
   void LoseWorker(Worker* worker, Instant until, Moment now);
   void AddDrain(Attempt* attempt, Instant until);
 
   CoreOptions options_;
   State state_;
   Actions out_;
-  bool place_ = false;  // something changed that placement depends on
+  Instant look_at_queue_;  // no queued run is due before
+  bool place_ = false;     // something changed that placement depends on
 };
 
 }  // namespace lorry

@@ -38,10 +38,11 @@ Attempt* Core::AttemptOf(const WorkerId& worker, const wire::AttemptRef& ref) {
 }
 
 void Core::SetRunState(Run* run, RunState state) {
-  state_.queue.erase(State::QueueKey(*run));
+  state_.QueueOf(*run).erase(State::QueueKey(*run));
   run->state = state;
   if (state == RunState::kQueued) {
-    state_.queue.insert(State::QueueKey(*run));
+    state_.QueueOf(*run).insert(State::QueueKey(*run));
+    look_at_queue_ = std::min(look_at_queue_, DueAt(*run));
     place_ = true;
   }
   out_.runs.insert(run->spec.id);
@@ -63,9 +64,11 @@ void Core::FailDependents(const RunId& id, Moment now) {
   const Run& ended = state_.runs.at(id);
   if (ended.state == RunState::kSucceeded) return;
   std::vector<RunId> waiting;
-  for (const auto& [priority, order, other] : state_.queue) {
-    const auto& after = state_.runs.at(other).spec.after;
-    if (std::find(after.begin(), after.end(), id) != after.end()) waiting.push_back(other);
+  for (const State::Queue& queue : state_.queues) {
+    for (const auto& [priority, order, other] : queue) {
+      const auto& after = state_.runs.at(other).spec.after;
+      if (std::find(after.begin(), after.end(), id) != after.end()) waiting.push_back(other);
+    }
   }
   for (const RunId& other : waiting) {
     Run& run = state_.runs.at(other);

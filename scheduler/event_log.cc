@@ -368,7 +368,7 @@ Result<State> LoadState(Database& db, Moment now) {
   LORRY_TRY(ForEach(db, "SELECT * FROM run ORDER BY seq_no", [&](const Rows& rows) -> Status {
     LORRY_ASSIGN_OR_RETURN(Run run, RunFromRow(rows));
     state.last_order = std::max(state.last_order, run.order);
-    if (run.state == RunState::kQueued) state.queue.insert(State::QueueKey(run));
+    if (run.state == RunState::kQueued) state.QueueOf(run).insert(State::QueueKey(run));
     state.runs.emplace(run.spec.id, std::move(run));
     return OkStatus();
   }));

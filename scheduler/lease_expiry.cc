@@ -7,6 +7,9 @@
 #include "scheduler/core.h"
 
 namespace lorry {
+namespace {
+constexpr Instant kNever(INT64_MAX);
+}
 
 // Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
 Actions Core::OnTick(Moment now) {
@@ -31,11 +34,33 @@ Actions Core::OnTick(Moment now) {
       StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
     }
   }
+  if (now.utc >= look_at_queue_) LookAtQueue(now);
+  return Take(now);
+}
+
+// When time alone changes something for a queued run.
+Instant Core::DueAt(const Run& run) {
+  Instant due = kNever;
+  if (run.spec.expires_after.count() > 0) due = run.submitted + run.spec.expires_after;
+  return run.not_before == Instant() ? due : std::min(due, run.not_before);
+}
+
+void Core::LookAtQueue(Moment now) {
+  look_at_queue_ = kNever;
   std::vector<RunId> expired;
-  for (const auto& [priority, order, id] : state_.queue) {
-    const Run& run = state_.runs.at(id);
-    if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) expired.push_back(id);
-    if (run.not_before != Instant() && now >= run.not_before) place_ = true;
+  for (const State::Queue& queue : state_.queues) {
+    for (const auto& [priority, order, id] : queue) {
+      Run& run = state_.runs.at(id);
+      if (run.not_before != Instant() && now >= run.not_before) {
+        run.not_before = Instant();  // it has waited, whatever the wall clock is set to from here on
+        place_ = true;
+      }
+      if (run.spec.expires_after.count() > 0 && now >= run.submitted + run.spec.expires_after) {
+        expired.push_back(id);
+      } else {
+        look_at_queue_ = std::min(look_at_queue_, DueAt(run));
+      }
+    }
   }
   for (const RunId& id : expired) {
     Run& run = state_.runs.at(id);
@@ -43,7 +68,6 @@ Actions Core::OnTick(Moment now) {
       EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
     }
   }
-  return Take(now);
 }
 
 void Core::LoseWorker(Worker* worker, Instant until, Moment now) {

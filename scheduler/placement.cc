@@ -97,19 +97,18 @@ std::vector<Placement> Place(const State& state, Instant now) {
   std::vector<Placement> placements;
   if (state.draining) return placements;
   FreeDevices taken;
-  bool blocked[2] = {false, false};  // CPU slots, GPUs: someone ahead waits for them
-  for (const auto& [priority, order, id] : state.queue) {
-    const Run& run = *state.FindRun(id);
-    bool& ahead_waits = blocked[run.spec.needs.gpu];
-    if (ahead_waits || IsHeldBack(state, run, now)) continue;
-    std::optional<Placement> place = FindPlace(state, run, taken);
-    if (!place.has_value()) {
-      ahead_waits = LargestWorker(state, run.spec.needs) >= run.spec.needs.count;
-    } else {
-      taken[place->worker].insert(place->devices.begin(), place->devices.end());
-      placements.push_back(std::move(*place));
+  for (const State::Queue& queue : state.queues) {
+    for (const auto& [priority, order, id] : queue) {
+      const Run& run = *state.FindRun(id);
+      if (IsHeldBack(state, run, now)) continue;
+      std::optional<Placement> place = FindPlace(state, run, taken);
+      if (place.has_value()) {
+        taken[place->worker].insert(place->devices.begin(), place->devices.end());
+        placements.push_back(std::move(*place));
+      } else if (LargestWorker(state, run.spec.needs) >= run.spec.needs.count) {
+        break;  // all behind it wait for its sort of devices too
+      }
     }
-    if (blocked[0] && blocked[1]) break;
   }
   return placements;
 }
@@ -148,11 +147,11 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
   } else if (free < needs.count) {
     why.push_back(fmt::format("it needs {}; {} free now", wanted, free));
   }
-  for (const auto& key : state.queue) {
+  for (const auto& key : state.QueueOf(run)) {
     if (key >= State::QueueKey(run)) break;
     const RunId& id = std::get<RunId>(key);
     const Run& ahead = *state.FindRun(id);
-    if (ahead.spec.needs.gpu != needs.gpu || IsHeldBack(state, ahead, now)) continue;
+    if (IsHeldBack(state, ahead, now)) continue;
     why.push_back(fmt::format("{} ({}, priority {}) is ahead of it", id, ahead.spec.name, ahead.spec.priority));
     if (why.size() >= 8) break;
   }

@@ -47,7 +47,7 @@ void CheckRun(const State& state, const Run& run, std::vector<std::string>* brok
   if (live != (run.state == RunState::kRunning)) {
     broken->push_back(fmt::format("{}: {} and {} attempt", id, RunStateName(run.state), live ? "an" : "no"));
   }
-  if (state.queue.contains(State::QueueKey(run)) != (run.state == RunState::kQueued)) {
+  if (state.QueueOf(run).contains(State::QueueKey(run)) != (run.state == RunState::kQueued)) {
     broken->push_back(id + ": queue and state disagree");
   }
   if (!run.book.IsConsistent()) broken->push_back(id + ": the counts of its work book are wrong");

@@ -2,6 +2,7 @@
 // changes it; the event log (event_log.h) stores and loads it. Times are the scheduler's clocks unless said otherwise.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -137,8 +138,10 @@ struct State {
   std::map<RunId, Run> runs;
   std::map<RunId, Attempt> attempts;  // at most one of a run
   std::map<WorkerId, Worker> workers;
-  // Queued runs: higher priority first, then in order of submission.
-  std::set<std::tuple<int64_t, uint64_t, RunId>> queue;
+  // Queued runs, those for CPU slots apart from those for GPUs, which never wait for each other: higher priority first, then in
+  // order of submission.
+  using Queue = std::set<std::tuple<int64_t, uint64_t, RunId>>;
+  std::array<Queue, 2> queues;
   Epoch last_epoch;
   uint64_t last_order = 0;
   bool draining = false;  // nothing new is granted
@@ -147,9 +150,9 @@ struct State {
   const Run* FindRun(const RunId& id) const;
   // The live attempt that this names, run, number and epoch; null where it is over.
   Attempt* FindAttempt(const wire::AttemptRef& ref);
-  static std::tuple<int64_t, uint64_t, RunId> QueueKey(const Run& run) {
-    return {-int64_t{run.spec.priority}, run.order, run.spec.id};
-  }
+  static Queue::key_type QueueKey(const Run& run) { return {-int64_t{run.spec.priority}, run.order, run.spec.id}; }
+  Queue& QueueOf(const Run& run) { return queues[run.spec.needs.gpu]; }
+  const Queue& QueueOf(const Run& run) const { return queues[run.spec.needs.gpu]; }
 };
 
 // Every rule that must hold after each step; empty where all do. Tests call it after every event, the reactor in debug builds.

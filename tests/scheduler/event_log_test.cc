@@ -54,7 +54,7 @@ TEST_CASE("the state that was stored is the state that is loaded") {
   CHECK(run.book.done() == 1);
   CHECK(run.book.LeasedRanges() == std::vector<wire::Range>{{0, 1}, {2, 2}});
   CHECK(loaded.runs.at(RunId("r-2")).spec.after == std::vector<RunId>{RunId("r-b")});
-  CHECK(loaded.queue.size() == 1);
+  CHECK(loaded.queues[0].size() == 1);
   const Attempt& attempt = loaded.attempts.at(RunId("r-b"));
   CHECK(attempt.ref == ref);
   CHECK(attempt.stopping);
