@@ -91,18 +91,30 @@ bool Redirect(const std::string& path, int flags, int target) {
 }
 
 // What the machine lacks may come back; what the program lacks will not.
-bool IsOfMachine(int code) { return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE || code == EIO; }
+bool IsOfMachine(int code) { return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE; }
+
+// The error that errno tells of, where it is no matter of a file that the machine has no process, descriptor or memory to spare.
+Error CannotStart(std::string_view what, const std::string& name) {
+  const int code = errno;
+  Error error = ErrnoError(what, name);
+  if (IsOfMachine(code)) {
+    error.code = ErrorCode::kBudget;
+    error.hint = "look at the limits of processes and open files (ulimit -a)";
+  }
+  return error;
+}
 
 Error ErrorOf(const Failure& failure, const SpawnOptions& options) {
   errno = failure.code;
   if (failure.step == Failure::kProgram) {
-    Error error = ErrnoError("cannot start", options.argv[0]);
-    if (error.code != ErrorCode::kNotFound && !IsOfMachine(failure.code)) error.code = ErrorCode::kNotAllowed;
+    Error error = CannotStart("cannot start", options.argv[0]);
+    const bool of_program = error.code == ErrorCode::kStorage && failure.code != EIO;
+    if (of_program) error.code = ErrorCode::kNotAllowed;
     return error;
   }
   const std::string* const paths[] = {&options.stdin_path, &options.stdout_path, &options.stderr_path, &options.cwd};
-  Error error = ErrnoError(failure.step == Failure::kFolder ? "cannot enter folder" : "cannot open", *paths[failure.step]);
-  error.code = ErrorCode::kStorage;
+  Error error = CannotStart(failure.step == Failure::kFolder ? "cannot enter folder" : "cannot open", *paths[failure.step]);
+  if (error.code != ErrorCode::kBudget) error.code = ErrorCode::kStorage;
   return error;
 }
 
@@ -117,17 +129,19 @@ Result<ChildProcess> ChildProcess::Start(const SpawnOptions& options) {
   if (options.argv.empty()) return MakeError(ErrorCode::kUsage, "no program to start");
   const Prepared prepared = Prepare(options);
   int report[2];  // closed by a successful exec; else it carries errno
-  if (::pipe2(report, O_CLOEXEC) != 0) return ErrnoError("cannot start", options.argv[0]);
+  if (::pipe2(report, O_CLOEXEC) != 0) return CannotStart("cannot start", options.argv[0]);
   const pid_t parent = ::getpid();
   // vfork: the child borrows our memory until it executes, and a worker that starts hundreds a second copies no page tables. The
   // child only makes system calls and writes nothing of ours but its own frames.
   const pid_t pid = ::vfork();
   if (pid == 0) RunChild(options, prepared, parent, report[1]);
-  ::close(report[1]);
   if (pid < 0) {
+    const Error error = CannotStart("cannot start", options.argv[0]);
     ::close(report[0]);
-    return ErrnoError("cannot start", options.argv[0]);
+    ::close(report[1]);
+    return error;
   }
+  ::close(report[1]);
   Failure failure;
   ssize_t got;
   while ((got = ::read(report[0], &failure, sizeof(failure))) < 0 && errno == EINTR) {

@@ -36,8 +36,8 @@ struct ProcessEnd {
 
 class ChildProcess {
  public:
-  // Errors: kNotFound or kNotAllowed where the program cannot be executed; kStorage where the machine lacks something (a process,
-  // memory) or a file or folder of `options` cannot be had, which the text names.
+  // Errors: kNotFound or kNotAllowed where the program cannot be executed; kBudget where the machine has no process, descriptor
+  // or memory to spare; kStorage where a file or folder of `options` cannot be had, which the text names.
   static Result<ChildProcess> Start(const SpawnOptions& options);
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;

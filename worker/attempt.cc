@@ -10,6 +10,8 @@ EndReason EndReasonOfError(const Error& error) {
     case ErrorCode::kStorage:
     case ErrorCode::kNotAllowed:
       return EndReason::kStorage;
+    case ErrorCode::kBudget:  // a process could not be made (base/process.h)
+      return EndReason::kNoCapacity;
     case ErrorCode::kOutOfMemory:
       return EndReason::kOutOfMemory;
     case ErrorCode::kData:

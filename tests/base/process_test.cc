@@ -1,5 +1,7 @@
 #include "base/process.h"
 
+#include <sys/resource.h>
+
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <filesystem>
@@ -47,6 +49,17 @@ TEST_CASE("a program that cannot start is an error, not a child") {
     CHECK(error.message.find(" /no/such/folder: ") != std::string::npos);
   }
   CHECK_FALSE(ChildProcess::Start({}).ok());
+}
+
+TEST_CASE("a machine that has no descriptor to spare is no matter of storage") {
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const auto child = ChildProcess::Start({.argv = {"true"}});
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE_FALSE(child.ok());
+  CHECK(child.error().code == ErrorCode::kBudget);
 }
 
 TEST_CASE("a signal reaches the whole group, and the group dies with its owner") {
