@@ -387,7 +387,8 @@ Actions Core::OnElementReports(const WorkerId& id, uint64_t request, const wire:
   return Take(now);
 }
 
-// The run stands as done; where publishing failed it ends in that error instead.
+// The run stands as done; where publishing failed it ends in that error instead. A failure of storage does not come here: the
+// reactor takes the whole step back.
 Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_json, Moment now) {
   Run& run = state_.runs.at(id);
   if (result_json.ok()) {
@@ -395,10 +396,7 @@ Actions Core::OnPublished(const RunId& id, const Result<std::string>& result_jso
     EndRun(&run, RunState::kSucceeded, EndReason::kDone, now);
   } else {
     run.error = wire::ErrorDetail::Of(result_json.error());
-    const ErrorCode code = result_json.error().code;
-    const EndReason reason = code == ErrorCode::kStorage    ? EndReason::kStorage
-                             : code == ErrorCode::kInternal ? EndReason::kInternal
-                                                            : EndReason::kSpecError;
+    const EndReason reason = result_json.error().code == ErrorCode::kInternal ? EndReason::kInternal : EndReason::kSpecError;
     EndRun(&run, RunState::kFailed, reason, now);
   }
   return Take(now);

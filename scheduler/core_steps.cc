@@ -222,9 +222,12 @@ void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail
   place_ = true;
 }
 
-// Rows that crashed their engine alone too often become error rows, so that the run can end.
+// Rows that crashed their engine alone too often become error rows, so that the run can end. Whatever was leased and is done is
+// no lease any more either.
 void Core::ReturnWork(Run* run, EndReason reason, bool* held_against_row) {
-  if (run->book.total() == 0 || run->book.leased() == 0) return;
+  if (run->book.total() == 0) return;
+  out_.leases.push_back(LeaseChange{run->spec.id, true, {}});
+  if (run->book.leased() == 0) return;
   const bool by_rows = RetryRuleOf(reason).held_against_row && run->spec.kind == "batch";
   if (by_rows) {
     const AttemptNumber attempt(run->attempts);
@@ -240,7 +243,6 @@ void Core::ReturnWork(Run* run, EndReason reason, bool* held_against_row) {
   } else {
     run->book.ReturnLeased();
   }
-  out_.leases.push_back(LeaseChange{run->spec.id, true, {}});
 }
 
 void Core::DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Moment now) {

@@ -217,8 +217,11 @@ Status Reactor::Commit() {
   if (!transaction_.has_value()) return OkStatus();
   Status committed = transaction_->Commit();
   transaction_.reset();
-  if (committed.ok()) unstored_.clear();
-  return committed;
+  if (!committed.ok()) return committed;
+  unstored_.clear();
+  for (const RunId& run : accepted_) WriteJobLock(core_->state().runs.at(run).spec);
+  accepted_.clear();
+  return OkStatus();
 }
 
 void Reactor::Speak() {
@@ -247,6 +250,7 @@ void Reactor::Reload(const Error& why) {
   transaction_.reset();
   failed_.reset();
   sends_.clear();
+  accepted_.clear();
   // People are told why; workers ask again until what they say is stored.
   std::vector<Answer> answers;
   answers.swap(answers_);

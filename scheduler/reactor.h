@@ -163,6 +163,7 @@ class Reactor {
   std::string unstored_;                    // why the last change could not be stored; empty: it was
   std::vector<Answer> answers_;
   std::vector<Send> sends_;
+  std::vector<RunId> accepted_;  // in this turn: their folders are made once that is on the disk
   std::map<uint64_t, Session> sessions_;
   std::map<WorkerId, uint64_t> session_of_;
   std::vector<Watching> watching_;

@@ -134,7 +134,7 @@ void Reactor::OnSubmit(const Asker& asker, const wire::Submit& submit) {
   }
   const RunId run = admitted->spec.id;
   Apply(core_->OnSubmit(std::move(admitted->spec), Now()));
-  WriteJobLock(core_->state().runs.at(run).spec);
+  accepted_.push_back(run);
   Reply(asker, wire::Submitted{run, false, quote});
 }
 

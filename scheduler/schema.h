@@ -35,9 +35,10 @@ CREATE INDEX work_lease_of_run ON work_lease(run);
 CREATE TABLE answered(key TEXT PRIMARY KEY, digest BLOB NOT NULL, at_ms INTEGER NOT NULL, json TEXT NOT NULL) STRICT;
 )sql";
 
-// Version 1 forgot drains at a restart.
+// Version 1 forgot drains at a restart, and left the leases of runs that had ended.
 inline constexpr std::string_view kSchedulerSchema2 = R"sql(
 CREATE TABLE drained_worker(worker TEXT PRIMARY KEY) STRICT;
+DELETE FROM work_lease WHERE run IN (SELECT run FROM run WHERE ended_ms<>0);
 )sql";
 
 }  // namespace lorry

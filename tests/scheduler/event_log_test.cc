@@ -85,6 +85,20 @@ TEST_CASE("a stop outlives the scheduler, also where the wish that led to it was
   CHECK(story.PlaceOf("r-1") == "n1:1");
 }
 
+TEST_CASE("a run that has ended leaves no leases") {
+  StoredStory story;
+  const auto leases = [&] { return *story.store->Read()->db().AskInteger("SELECT count(*) FROM work_lease"); };
+  story.Keep(story.Hello("n1", 1));
+  story.Keep(story.Submit(RunBuilder("r-a").Array(3)));
+  const wire::AttemptRef ref = story.attempt("r-a").ref;
+  story.Keep(story.Step(story.core.OnElementsWanted(WorkerId("n1"), 1, {ref, 8, {}}, story.now)));
+  CHECK(leases() == 1);
+  wire::ElementReports reports{ref, {}, {{0, story.now, 0}, {1, story.now, 0}, {2, story.now, 0}}};
+  story.Keep(story.Step(story.core.OnElementReports(WorkerId("n1"), 2, reports, story.now)));
+  story.Keep(story.Finish("r-a", EndReason::kDone));
+  CHECK(leases() == 0);
+}
+
 TEST_CASE("a drained worker is drained until it is resumed, whatever is started again meanwhile") {
   StoredStory story;
   story.Keep(story.Hello("n1", 1));

@@ -306,6 +306,7 @@ TEST_CASE("where a step cannot be stored, those who asked are told so and the ne
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().message.find("no room") != std::string::npos);
   CHECK(client.List({})->empty());
+  CHECK_FALSE(FileExists(home.path() + "/runs"));
   change("DROP TRIGGER full");
   CHECK(client.Submit({SubmissionId("s-1"), kNoOp, {}}).ok());
   CHECK(client.List({})->size() == 1);
