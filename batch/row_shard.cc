@@ -116,7 +116,7 @@ Status ScanShard(const std::string& path, const std::function<Status(const Shard
 
 Result<std::string> ReadRowLine(const RowPlace& place) {
   std::ifstream in(place.shard, std::ios::binary);
-  if (!in) return ErrnoError("cannot open", place.shard);
+  if (!in) return MakeError(ErrorCode::kStorage, "cannot open " + place.shard + ", which holds rows that are committed");
   if (place.offset < 0 || place.length < 0 || place.length > kMaxJournalRecordBytes) {
     return Broken(place.shard, place.offset, "no row can lie");
   }

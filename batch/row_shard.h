@@ -62,7 +62,7 @@ class ShardWriter {
 // a time. kNotFound, kStorage, and kData where the file is not a shard or a whole record is not a row.
 Status ScanShard(const std::string& path, const std::function<Status(const ShardRow&, const RowPlace&)>& each);
 
-// The line at `place`; kData where its bytes are not those of the digest.
+// The line at `place`; kStorage where the shard cannot be opened, kData where its bytes are not those of the digest.
 Result<std::string> ReadRowLine(const RowPlace& place);
 
 // Makes what another process wrote into the shard durable.

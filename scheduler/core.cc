@@ -152,6 +152,7 @@ Actions Core::OnHello(const wire::Hello& hello, Moment now) {
   worker.incarnation = hello.incarnation;
   worker.host = hello.host;
   worker.build = hello.build;
+  worker.home_id = hello.home_id;
   worker.last_seen = now;
   worker.heard_at = now.steady;
   worker.health = Health::kHealthy;
@@ -328,6 +329,10 @@ Actions Core::OnRowReports(const WorkerId& id, uint64_t request, const wire::Row
       if (!run.book.Finish(row.row.value())) continue;
       ++answer.accepted;
       out_.rows.push_back(RowRow{run.spec.id, row});
+      if (!run.rows_worker.empty() || row.shard.empty()) continue;
+      run.rows_worker = id;
+      run.rows_home = state_.workers.at(id).home_id;
+      out_.runs.insert(run.spec.id);
     }
     answer.done = run.book.done();
     if (answer.accepted > 0) {

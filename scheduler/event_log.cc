@@ -45,8 +45,10 @@ struct MovingPart {
   uint64_t total = 0;
   std::vector<wire::Output> outputs;
   uint64_t failed_elements = 0;
+  WorkerId rows_worker;
+  std::string rows_home;
   LORRY_WIRE_FIELDS(error, wish, why, ran_ms, counted, fruitless, last_reason, not_before, checkpoints, rows, done, total,
-                    outputs, failed_elements)
+                    outputs, failed_elements, rows_worker, rows_home)
 };
 struct AttemptRest {
   std::vector<DeviceId> devices;
@@ -107,7 +109,9 @@ Status StoreRun(Database& db, const Run& run) {
                           run.book.total() > 0 ? run.book.done() : run.done,
                           run.book.total() > 0 ? run.book.total() : run.total,
                           run.outputs,
-                          run.failed_elements};
+                          run.failed_elements,
+                          run.rows_worker,
+                          run.rows_home};
   const std::string fixed_bytes = ToBlob(fixed);
   const std::string moving_bytes = ToBlob(moving);
   return db.Run(
@@ -207,6 +211,8 @@ Result<Run> RunFromRow(const Rows& rows) {
   run.done = m.done;
   run.total = m.total;
   run.outputs = std::move(m.outputs);
+  run.rows_worker = std::move(m.rows_worker);
+  run.rows_home = std::move(m.rows_home);
   // A run that has ended keeps its counts, not its book.
   if (HasEnded(run.state)) {
     run.failed_elements = m.failed_elements;

@@ -26,6 +26,22 @@ bool TakesWork(const Worker& worker) {
   return worker.health == Health::kHealthy && !worker.drained && !worker.leaving && worker.storage_ok;
 }
 
+// A batch goes on only where the rows that are committed can be read: their bytes lie in one home.
+bool ReadsRowsOf(const Worker& worker, const Run& run) {
+  if (run.rows_worker.empty()) return true;
+  return worker.home_id == run.rows_home && (!run.rows_home.empty() || worker.id == run.rows_worker);
+}
+
+// The most devices for this run that one worker has, free or not.
+size_t LargestFor(const State& state, const Run& run) {
+  size_t largest = 0;
+  for (const auto& [id, worker] : state.workers) {
+    if (worker.health == Health::kLost || !ReadsRowsOf(worker, run)) continue;
+    largest = std::max(largest, SuitableDevices(worker, run.spec.needs, false).size());
+  }
+  return largest;
+}
+
 // How many devices a run takes of `free` suitable ones; 0: it does not fit.
 size_t Share(const Run& run, size_t free) {
   const size_t count = run.spec.needs.count;
@@ -51,7 +67,7 @@ std::optional<Placement> FindPlace(const State& state, const Run& run, const Fre
   std::optional<Placement> best;
   size_t best_left = 0;
   for (const auto& [id, worker] : state.workers) {
-    if (!TakesWork(worker)) continue;
+    if (!TakesWork(worker) || !ReadsRowsOf(worker, run)) continue;
     std::vector<DeviceId> free = SuitableDevices(worker, run.spec.needs, true);
     if (auto used = taken.find(id); used != taken.end()) {
       std::erase_if(free, [&](const DeviceId& device) { return used->second.contains(device); });
@@ -105,7 +121,7 @@ std::vector<Placement> Place(const State& state, Instant now) {
       if (place.has_value()) {
         taken[place->worker].insert(place->devices.begin(), place->devices.end());
         placements.push_back(std::move(*place));
-      } else if (LargestWorker(state, run.spec.needs) >= run.spec.needs.count) {
+      } else if (LargestFor(state, run) >= run.spec.needs.count) {
         break;  // all behind it wait for its sort of devices too
       }
     }
@@ -138,7 +154,10 @@ std::vector<std::string> WhyWaiting(const State& state, const Run& run, Instant 
     if (!worker.storage_ok) why.push_back(fmt::format("storage: worker {}: {}", id, worker.storage_problem));
     if (worker.drained) why.push_back(fmt::format("worker {} is drained", id));
     if (worker.leaving) why.push_back(fmt::format("worker {} is going down", id));
-    if (TakesWork(worker)) free = std::max(free, SuitableDevices(worker, needs, true).size());
+    if (TakesWork(worker) && ReadsRowsOf(worker, run)) free = std::max(free, SuitableDevices(worker, needs, true).size());
+  }
+  if (!run.rows_worker.empty() && free < needs.count) {
+    why.push_back(fmt::format("waits for worker {}, whose disk holds its rows", run.rows_worker));
   }
   if (!someone) {
     why.push_back("no worker is connected");

@@ -1,7 +1,8 @@
 // Which queued run goes where, decided from plain state: nothing is sent or stored here.
 //
 // Runs are taken in the queue's order. A run that fits nowhere now but would fit a worker that is there keeps its place: nothing
-// behind it takes devices of its sort, so it cannot starve. A run that fits no worker at all is passed over.
+// behind it takes devices of its sort, so it cannot starve. A run that fits no worker at all is passed over; a batch with
+// committed rows fits only a worker whose home holds them.
 #pragma once
 
 #include <set>

@@ -81,6 +81,10 @@ struct Run {
   std::vector<wire::CheckpointRef> checkpoints;  // committed, newest first
   std::string result_json;                       // what was published
   std::vector<wire::Output> outputs;
+  // Of a batch with committed rows: who wrote the first of them, and in which home their shards lie. Empty home: the worker's
+  // own.
+  WorkerId rows_worker;
+  std::string rows_home;
   uint64_t failed_elements = 0;
   WorkBook book;      // rows or elements
   uint64_t done = 0;  // steps, for people
@@ -124,6 +128,7 @@ struct Worker {
   std::string incarnation;
   std::string host;
   std::string build;
+  std::string home_id;  // of its home; empty: one that never was a scheduler's
   std::map<DeviceId, DeviceState> devices;
   Instant last_seen;  // for people
   Steady heard_at;    // the same, for its lease

@@ -57,6 +57,8 @@ TEST_CASE("rows come back with their places", "[shard]") {
   RowPlace wrong = written[0];
   wrong.offset += 1;
   CHECK(ReadRowLine(wrong).error().code == ErrorCode::kData);
+  wrong.shard += ".of-another-home";
+  CHECK(ReadRowLine(wrong).error().code == ErrorCode::kStorage);
   CHECK(ShardWriter::Create(path).error().code == ErrorCode::kConflict);
 }
 

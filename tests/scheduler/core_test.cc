@@ -453,6 +453,28 @@ TEST_CASE("rows are leased once, committed once, and given again when their engi
   CHECK(story.StateOf("r-b") == "succeeded/done");
 }
 
+TEST_CASE("a batch with committed rows goes on where their bytes lie, and holds nobody up while it waits for that") {
+  for (const char* home : {"", "shared"}) {
+    CAPTURE(home);
+    BatchStory story(10);
+    story.home_id = home;
+    story.Hello("n1", 1, 0, "1", {story.attempt("r-b").ref});
+    story.Ask(4);
+    story.Commit({1, 2});
+    story.Hello("n2", 1);
+    story.Advance(Millis(30000), {"n2"});
+    const bool shared = *home != '\0';
+    CHECK(story.PlaceOf("r-b") == (shared ? "n2:1" : "queued"));
+    if (shared) continue;
+    const std::vector<std::string> why = WhyWaiting(story.core.state(), story.run("r-b"), story.now);
+    CHECK(why.front() == "waits for worker n1, whose disk holds its rows");
+    story.Submit(RunBuilder("r-1"));
+    CHECK(story.PlaceOf("r-1") == "n2:1");
+    story.Hello("n1", 1, 0, "2");
+    CHECK(story.PlaceOf("r-b") == "n1:1");
+  }
+}
+
 TEST_CASE("a lease whose answer was lost is given again") {
   BatchStory story(10);
   CHECK(story.Ask(4) == std::vector<wire::Range>{{0, 4}});

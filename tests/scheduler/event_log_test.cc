@@ -52,6 +52,7 @@ TEST_CASE("the state that was stored is the state that is loaded") {
   CHECK(run.wish == Wish::kPause);
   CHECK(run.book.total() == 10);
   CHECK(run.book.done() == 1);
+  CHECK(run.rows_worker == WorkerId("n1"));
   CHECK(run.book.LeasedRanges() == std::vector<wire::Range>{{0, 1}, {2, 2}});
   CHECK(loaded.runs.at(RunId("r-2")).spec.after == std::vector<RunId>{RunId("r-b")});
   CHECK(loaded.queues[0].size() == 1);

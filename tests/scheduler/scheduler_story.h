@@ -90,7 +90,7 @@ class Story {
   Actions Submit(const RunBuilder& run) { return Step(core.OnSubmit(run.Build(), now)); }
   Actions Hello(const std::string& worker, int cpus, int gpus = 0, const std::string& incarnation = "1",
                 std::vector<wire::AttemptRef> holds = {}) {
-    wire::Hello hello{WorkerId(worker), incarnation, "test", worker, "", {}, std::move(holds)};
+    wire::Hello hello{WorkerId(worker), incarnation, "test", worker, home_id, {}, std::move(holds)};
     for (int i = 0; i < cpus; ++i) {
       hello.devices.push_back({DeviceId(worker + "/cpu-" + std::to_string(i)), "cpu", false, 0, "", ""});
     }
@@ -153,6 +153,7 @@ class Story {
 
   Core core;
   Moment now{Instant(1000000), Steady(500)};
+  std::string home_id;  // of the next worker that says hello
   Result<std::string> publish_result = std::string("{}");
   std::map<std::string_view, int64_t> booked;  // device-milliseconds by class
 };
