@@ -49,9 +49,9 @@ def up_refuses_alike():
         # file of the home | what it holds | words | status | what the error says
         refusals = [
             ("none", "", ["--port", str(port)], 1, f"port {port} is taken"),
-            ("cluster.yaml", "http_prot: 8600\n", [], 2, "cluster.yaml:1:1: http_prot: unknown key"),
+            ("cluster.yaml", "http_prot: 8600\n", [], 2, "http_prot: unknown key"),
             ("cluster.yaml", "bind: 0.0.0.0\n", ["--port", str(free_port())], 4, "need TLS and at least one token"),
-            ("prices.yaml", "price: []\n", ["--port", str(free_port())], 2, "price: unknown key"),
+            ("prices.yaml", "prices: {}\n", ["--port", str(free_port())], 2, "prices: expected a list"),
         ]
         for number, (name, text, words, status, says) in enumerate(refusals):
             home = pathlib.Path(folder, str(number))
