@@ -28,8 +28,8 @@ bool TakesWork(const Worker& worker) {
 
 // A batch goes on only where the rows that are committed can be read: their bytes lie in one home.
 bool ReadsRowsOf(const Worker& worker, const Run& run) {
-  if (run.rows_worker.empty()) return true;
-  return worker.home_id == run.rows_home && (!run.rows_home.empty() || worker.id == run.rows_worker);
+  if (run.rows_worker.empty() || worker.id == run.rows_worker) return true;
+  return !run.rows_home.empty() && worker.home_id == run.rows_home;
 }
 
 // The most devices for this run that one worker has, free or not.

@@ -75,10 +75,13 @@ Status Agent::TakeHome() {
     return MakeError(ErrorCode::kConflict, fmt::format("another worker runs in {}", options_.home),
                      "give this one a --home of its own");
   }
-  const auto id = ReadFile(options_.home + "/home.id", 4096);
-  if (id.ok()) home_id_ = *id;
+  ReadHomeId();
   incarnation_ = fmt::format("{}-{}", SystemClock().Now().millis(), ::getpid());
   return OkStatus();
+}
+
+void Agent::ReadHomeId() {
+  if (const auto id = ReadFile(options_.home + "/home.id", 4096); id.ok()) home_id_ = *id;
 }
 
 // Socket names have 107 bytes, and a home's path may have more: then the sockets lie in a short folder elsewhere, of which a note
@@ -278,12 +281,15 @@ void Agent::SayHello(int64_t monotonic_ms) {
   for (const auto& attempt : attempts_) {
     if (!attempt->reported()) hello.holds.push_back(attempt->ref());
   }
+  said_home_id_ = !home_id_.empty();
   connections_ = link_->connections();
   hello_at_ = monotonic_ms;
   (void)outbox_->SayHello(hello).ok();  // without a connection: again in a second
 }
 
 void Agent::OnWelcome(const wire::Welcome& welcome) {
+  if (home_id_.empty()) ReadHomeId();  // a scheduler that began this home with us has written it by now
+  if (!home_id_.empty() && !said_home_id_) return SayHello(SystemClock().MonotonicMillis());
   shares_home_ = welcome.shares_home;
   heartbeat_ms_ = std::max<int64_t>(welcome.heartbeat_ms, 10);
   outbox_->BeginSession(welcome.session);

@@ -59,6 +59,7 @@ class Agent {
   bool MayEnd(int64_t monotonic_ms) const;
 
   // The session.
+  void ReadHomeId();
   void SayHello(int64_t monotonic_ms);
   void OnWelcome(const wire::Welcome& welcome);
   void SayHeartbeat(int64_t monotonic_ms);
@@ -73,7 +74,8 @@ class Agent {
   AgentOptions options_;
   WorkerClock clock_;
   std::string incarnation_;
-  std::string home_id_;
+  std::string home_id_;  // empty: not a scheduler's home, or not yet
+  bool said_home_id_ = false;
   std::string socket_dir_;
   int lock_fd_ = -1;
   int signal_fd_ = -1;

@@ -470,6 +470,7 @@ TEST_CASE("a batch with committed rows goes on where their bytes lie, and holds 
     CHECK(why.front() == "waits for worker n1, whose disk holds its rows");
     story.Submit(RunBuilder("r-1"));
     CHECK(story.PlaceOf("r-1") == "n2:1");
+    story.home_id = "found later";  // by the same worker, in its own home
     story.Hello("n1", 1, 0, "2");
     CHECK(story.PlaceOf("r-b") == "n1:1");
   }
