@@ -134,7 +134,7 @@ TEST_CASE("a killed worker takes its ranks along, and the next attempt goes on f
   CAPTURE(resources);
   FakeScheduler scheduler;
   scheduler.StartWorker();
-  Job job{.script = "steps:60 ms:10 every:5", .resources = resources};
+  Job job{.script = "steps:60 ms:30 every:5", .resources = resources};
   scheduler.Grant(job);
   REQUIRE(scheduler.WaitUntil([&] { return scheduler.seen("r-1").checkpoints.size() >= 2; }));
   scheduler.KillWorker();
@@ -155,7 +155,7 @@ TEST_CASE("a killed worker takes its ranks along, and the next attempt goes on f
 TEST_CASE("a scheduler's restart leaves ranks running, and an end that was not acknowledged is said again") {
   FakeScheduler scheduler;
   scheduler.StartWorker();
-  Job job{.script = "steps:40 ms:10"};
+  Job job{.script = "steps:400 ms:10"};  // still at work when the worker has found the scheduler again
   scheduler.Grant(job);
   REQUIRE(scheduler.WaitUntil([&] { return test::Sum(scheduler.seen("r-1").spans).class_ms.contains(UsageClass::kProductive); }));
   scheduler.Restart();
@@ -194,7 +194,7 @@ TEST_CASE("a batch is fed by leases, each row is committed once, and a killed wo
   scheduler.rows_of_run = 60;
   scheduler.lose_row_commits = 2;
   scheduler.StartWorker();
-  Job job{.kind = "batch", .script = "steps:60 ms:5", .resources = R"({"cpus":2,"ranks":2})"};
+  Job job{.kind = "batch", .script = "steps:60 ms:20", .resources = R"({"cpus":2,"ranks":2})"};
   scheduler.Grant(job);
   REQUIRE(scheduler.WaitUntil([&] { return scheduler.rows.size() >= 20; }));
   scheduler.KillWorker();
