@@ -1,5 +1,5 @@
-// Keys that nobody can guess, of the system's randomness: submission ids, query keys, tokens, sessions. Never what a result depends
-// on: that is base/random.h.
+// Keys that nobody can guess, of the system's randomness: submission ids, query keys, tokens, sessions, a home's id. Never what a
+// result depends on: that is base/random.h.
 #pragma once
 
 #include <string>

@@ -4,25 +4,16 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <random>
-
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "base/files.h"
+#include "base/random_key.h"
 #include "base/transport/keys.h"
 #include "scheduler/event_log.h"
 #include "scheduler/reactor.h"
 
 namespace lorry {
-namespace {
-
-std::string RandomHex() {
-  std::random_device random;
-  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
-}
-
-}  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options) : options_(std::move(options)) {}
 
@@ -94,7 +85,7 @@ Status Scheduler::OpenStore() {
     LORRY_TRY(RenameDurably(fresh, path));
   }
   LORRY_ASSIGN_OR_RETURN(store_, Store::Open(path, migrations, StoreMode::kMustExist));
-  if (!FileExists(id_path)) LORRY_TRY(WriteFileAtomically(id_path, RandomHex(), 0600));
+  if (!FileExists(id_path)) LORRY_TRY(WriteFileAtomically(id_path, RandomKey(), 0600));
   LORRY_ASSIGN_OR_RETURN(std::string id, ReadFile(id_path, 4096));
   home_id_ = std::move(id);
   return OkStatus();
