@@ -97,9 +97,8 @@ nlohmann::json CostJson(const JobSpec& job, Millis wall, std::vector<double> lik
 }
 
 // What the job will take and cost. REQUIRES: the scheduler was asked, and its answer, where one came, stands in the plan.
-void AddTimeAndCost(Session& session, const JobSpec& job, const CheckedInputs& checked, nlohmann::json& plan) {
-  const std::optional<MachineRates> rates = ReadMachineRates(session.home());
-  const WorkEstimate work = EstimateWork(job, checked.facts, ComputesBf16(rates));
+void AddTimeAndCost(Session& session, const JobSpec& job, const CheckedInputs& checked, const WorkEstimate& work,
+                    const std::optional<MachineRates>& rates, nlohmann::json& plan) {
   const bool scheduler_answers = plan.contains("scheduler");
   if (const std::optional<Millis> wall = WallTime(job, work, rates)) {
     plan["wall_ms"] = wall->count();
@@ -120,8 +119,7 @@ void AddTimeAndCost(Session& session, const JobSpec& job, const CheckedInputs& c
   }
 }
 
-nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, bool fast_bf16) {
-  const WorkEstimate work = EstimateWork(job, checked.facts, fast_bf16);
+nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const WorkEstimate& work, bool fast_bf16) {
   nlohmann::json plan = {{"kind", std::string(job.kind())},
                          {"name", job.name},
                          {"project", job.project.str()},
@@ -212,9 +210,11 @@ Result<int> RunPlan(Session& session, const PlanOptions& options) {
     session.terminal().PrintErrors(checked.errors);
     return 2;
   }
-  nlohmann::json plan = PlanJson(*job.spec, checked, ComputesBf16(ReadMachineRates(session.home())));
+  const std::optional<MachineRates> rates = ReadMachineRates(session.home());
+  const WorkEstimate work = EstimateWork(*job.spec, checked.facts, ComputesBf16(rates));
+  nlohmann::json plan = PlanJson(*job.spec, checked, work, ComputesBf16(rates));
   LORRY_TRY(AskScheduler(session, job, plan));
-  AddTimeAndCost(session, *job.spec, checked, plan);
+  AddTimeAndCost(session, *job.spec, checked, work, rates, plan);
   session.terminal().Print(PlanText(plan));
   session.terminal().PrintJson(plan);
   return 0;
