@@ -259,7 +259,7 @@ Status Agent::CheckLink(int64_t monotonic_ms) {
   if (link_->connections() != connections_) {
     outbox_->EndSession();
     SayHello(monotonic_ms);
-  } else if (!outbox_->in_session() && monotonic_ms - hello_at_ >= kHelloEveryMillis) {
+  } else if (connections_ > 0 && !outbox_->in_session() && monotonic_ms - hello_at_ >= kHelloEveryMillis) {
     SayHello(monotonic_ms);
   }
   if (monotonic_ms - heard_at_ > std::max(kSilentMillis, 3 * heartbeat_ms_)) {

@@ -6,6 +6,7 @@
 //   at:4 do:segv          in step (or row) 4 of the first attempt: segv abort kill hang exit7 oom storage data garbage close
 //   rank:1                only this rank misbehaves (0)
 //   deaf:1                does not hear the wish to stop
+//   until:go              after the last step it stays until its run's folder holds that file
 //
 // A finetune writes adapter/adapter.txt, which holds one line for each step that it or an earlier attempt's checkpoint made; a
 // batch writes a shard and, once there are no more rows, output.jsonl in the order of the rows: the same bytes however often it
@@ -47,6 +48,7 @@ struct Script {
   int rank = 0;
   bool deaf = false;
   std::string deed;
+  std::string until;
 
   static Script Of(const json& job) {
     Script script;
@@ -55,6 +57,7 @@ struct Script {
       const std::string key = word.substr(0, word.find(':'));
       const std::string value = word.substr(word.find(':') + 1);
       if (key == "do") script.deed = value;
+      if (key == "until") script.until = value;
       if (key == "steps") script.steps = std::stoi(value);
       if (key == "ms") script.millis = std::stoi(value);
       if (key == "every") script.every = std::stoi(value);
@@ -133,6 +136,9 @@ class FakeRank {
       const bool stop = heard_.stop() && !script_.deaf;
       if (rank_ == 0 && (stop || (script_.every > 0 && (step + 1) % script_.every == 0))) Checkpoint(step + 1, lines);
       if (stop) return TaskExit::kStopped;
+    }
+    while (!script_.until.empty() && !lorry::FileExists(task_.run_dir + "/" + script_.until)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     if (rank_ != 0) return TaskExit::kDone;
     (void)lorry::MakeDirectories(task_.attempt_dir + "/adapter/more").ok();

@@ -155,15 +155,17 @@ TEST_CASE("a killed worker takes its ranks along, and the next attempt goes on f
 TEST_CASE("a scheduler's restart leaves ranks running, and an end that was not acknowledged is said again") {
   FakeScheduler scheduler;
   scheduler.StartWorker();
-  Job job{.script = "steps:400 ms:10"};  // still at work when the worker has found the scheduler again
+  Job job{.script = "steps:20 ms:10 until:go"};
   scheduler.Grant(job);
   REQUIRE(scheduler.WaitUntil([&] { return test::Sum(scheduler.seen("r-1").spans).class_ms.contains(UsageClass::kProductive); }));
+  const size_t hellos = scheduler.hellos().size();  // one, or two where the first was on its way when the connection was noticed
   scheduler.Restart();
-  REQUIRE(scheduler.WaitForHello(2));
+  REQUIRE(scheduler.WaitForHello(hellos + 1));
   REQUIRE(scheduler.hellos().back().holds.size() == 1);
   CHECK(scheduler.hellos().back().holds[0].run == RunId("r-1"));
   CHECK(scheduler.hellos().back().incarnation == scheduler.hellos().front().incarnation);
   scheduler.lose_finished_acks = 1;
+  REQUIRE(WriteFileAtomically(scheduler.home() + "/runs/r-1/go", "").ok());
   REQUIRE(scheduler.WaitForEnd("r-1") != nullptr);
   CHECK(scheduler.seen("r-1").finished[0].reason == EndReason::kDone);
   scheduler.Restart();
