@@ -123,6 +123,34 @@ TEMPLATE_TEST_CASE("a row's bits depend neither on other rows nor on threads", "
   }
 }
 
+TEST_CASE("a product whose inner size is beyond the cache has the bits of its rows alone", "[gemm]") {
+  const int64_t rows = 390, k = 9000, r = 16, n = 1573;
+  const auto x = Numbers<float>(rows * k, 1), w = Numbers<float>(n * k, 2), u = Numbers<float>(rows * r, 3),
+             b = Numbers<float>(n * r, 4), residual = Numbers<float>(rows * n, 5);
+  PackedMatrix pw(Precision::kFp32, k, n), pb(Precision::kFp32, r, n);
+  pw.Pack(w.data(), 1, k);
+  pb.Pack(b.data(), 1, r);
+  const auto product = [&](int64_t first, int64_t count) {
+    const std::array<GemmTerm, 2> terms{GemmTerm{x.data() + first * k, k, &pw}, GemmTerm{u.data() + first * r, r, &pb}};
+    std::vector<float> y(static_cast<size_t>(count * n));
+    GemmResult result{y.data(), n, true};
+    result.residual = residual.data() + first * n;
+    result.residual_stride = n;
+    Gemm(terms, count, result);
+    return y;
+  };
+  const int threads = GENERATE(1, 2);
+  omp_set_num_threads(threads);
+  const std::vector<float> all = product(0, rows);
+  omp_set_num_threads(1);
+  for (const int64_t row : {int64_t{0}, int64_t{34}, int64_t{195}, rows - 1}) {
+    INFO("row " << row << ", " << threads << " threads");
+    CHECK(std::memcmp(product(row, 1).data(), all.data() + row * n, static_cast<size_t>(n) * 4) == 0);
+  }
+  const double expected = Expected(x, w, k, 5, 7) + Expected(u, b, r, 5, 7) + At(residual, 5 * n + 7);
+  CHECK(std::abs(At(all, 5 * n + 7) - expected) < 1e-3);
+}
+
 TEMPLATE_TEST_CASE("x^T y over many rows, either way round", "[gemm]", float, Bf16) {
   const Precision precision = kPrecisionOf<TestType>;
   for (const Shape& s : std::vector<Shape>{{1, 3, 5}, {31, 16, 40}, {300, 20, 33}, {257, 96, 31}}) {
