@@ -114,6 +114,15 @@ struct TransformerModel::Plan {
 struct TransformerModel::Workspace {
   at::Tensor x_TM, norm_TM, qkv, attended, gate_up, mlp_TI;
   std::vector<AttentionSpan> spans;
+
+  // What comes after the last layer's attention is computed for these rows alone, in their order.
+  void Narrow(const std::vector<int64_t>& rows) {
+    const auto count = static_cast<int64_t>(rows.size());
+    const at::Tensor index = at::empty({count}, at::kLong);
+    std::copy(rows.begin(), rows.end(), index.data_ptr<int64_t>());
+    for (at::Tensor* kept : {&x_TM, &attended}) *kept = kept->index_select(0, index);
+    for (at::Tensor* written : {&norm_TM, &gate_up, &mlp_TI}) *written = written->narrow(0, 0, count);
+  }
 };
 
 TransformerModel::TransformerModel(std::shared_ptr<const DecoderWeights> weights, std::shared_ptr<const SeparateAdapter> adapter)
@@ -216,8 +225,8 @@ at::Tensor TransformerModel::Hidden(const Plan& plan) const {
                  .mlp_TI = rows(config.intermediate_size),
                  .spans = {}};
   const auto norm = [&](const at::Tensor& weight_M) {
-    NormRows(precision, In(work.x_TM), weight_M.const_data_ptr<float>(), config.rms_norm_eps, plan.rows, config.hidden_size,
-             Out(work.norm_TM));
+    NormRows(precision, In(work.x_TM), weight_M.const_data_ptr<float>(), config.rms_norm_eps, work.x_TM.size(0),
+             config.hidden_size, Out(work.norm_TM));
   };
   for (size_t layer = 0; layer < weights_->layers().size(); ++layer) {
     const LayerWeights& weights = weights_->layers()[layer];
@@ -225,28 +234,25 @@ at::Tensor TransformerModel::Hidden(const Plan& plan) const {
     norm(weights.attention_norm_M);
     Apply(weights.qkv, low_rank ? &low_rank->qkv : nullptr, work.norm_TM, {}, work.qkv);
     Attend(layer, plan, work);
+    if (layer + 1 == weights_->layers().size()) {
+      if (plan.wanted_rows.empty()) return {};
+      work.Narrow(plan.wanted_rows);
+    }
     Apply(weights.o, low_rank ? &low_rank->o : nullptr, work.attended, work.x_TM, work.x_TM);
     norm(weights.mlp_norm_M);
     Apply(weights.gate_up, low_rank ? &low_rank->gate_up : nullptr, work.norm_TM, {}, work.gate_up);
-    SwiGluRows(precision, In(work.gate_up), plan.rows, config.intermediate_size, Out(work.mlp_TI));
+    SwiGluRows(precision, In(work.gate_up), work.x_TM.size(0), config.intermediate_size, Out(work.mlp_TI));
     Apply(weights.down, low_rank ? &low_rank->down : nullptr, work.mlp_TI, work.x_TM, work.x_TM);
   }
-  return work.x_TM;
+  norm(weights_->final_norm_M());
+  return work.norm_TM;
 }
 
-std::vector<LogitsRow> TransformerModel::Logits(const Plan& plan, const at::Tensor& hidden_TM) {
+std::vector<LogitsRow> TransformerModel::Logits(const at::Tensor& hidden_NM) {
   std::vector<LogitsRow> rows;
-  if (plan.wanted_rows.empty()) return rows;
-  const auto wanted = static_cast<int64_t>(plan.wanted_rows.size());
-  const int64_t width = hidden_TM.size(1);
-  const at::Tensor chosen_NM = at::empty({wanted, width}, hidden_TM.options());
-  for (int64_t n = 0; n < wanted; ++n) {
-    NormRows(weights_->precision(), In(hidden_TM.narrow(0, plan.wanted_rows[static_cast<size_t>(n)], 1)),
-             weights_->final_norm_M().const_data_ptr<float>(), weights_->config().rms_norm_eps, 1, width,
-             Out(chosen_NM.narrow(0, n, 1)));
-  }
-  logits_NV_ = weights_->head().Apply(chosen_NM);
-  for (int64_t n = 0; n < wanted; ++n) {
+  if (!hidden_NM.defined()) return rows;
+  logits_NV_ = weights_->head().Apply(hidden_NM);
+  for (int64_t n = 0; n < hidden_NM.size(0); ++n) {
     rows.emplace_back(logits_NV_.const_data_ptr<float>() + n * logits_NV_.stride(0), static_cast<size_t>(vocab_size()));
   }
   return rows;
@@ -256,7 +262,7 @@ Result<std::vector<LogitsRow>> TransformerModel::Read(std::span<const SequencePi
   const c10::InferenceMode inference;
   try {
     const Plan plan = MakePlan(pieces);
-    std::vector<LogitsRow> rows = Logits(plan, Hidden(plan));
+    std::vector<LogitsRow> rows = Logits(Hidden(plan));
     for (const Plan::Part& part : plan.parts) part.memory->Advance(part.tokens);
     return rows;
   } catch (const std::bad_alloc&) {

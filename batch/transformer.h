@@ -59,9 +59,9 @@ class TransformerModel : public DecodeModel {
   struct Plan;
   struct Workspace;
   Plan MakePlan(std::span<const SequencePiece> pieces) const;
-  at::Tensor Hidden(const Plan& plan) const;
+  at::Tensor Hidden(const Plan& plan) const;  // at the N wanted rows, after the last norm: [N, M]; undefined where none is wanted
   void Attend(size_t layer, const Plan& plan, Workspace& work) const;
-  std::vector<LogitsRow> Logits(const Plan& plan, const at::Tensor& hidden_TM);
+  std::vector<LogitsRow> Logits(const at::Tensor& hidden_NM);
 
   std::shared_ptr<const DecoderWeights> weights_;
   std::shared_ptr<const SeparateAdapter> adapter_;

@@ -23,11 +23,13 @@ at::Tensor FromVector(const std::vector<int32_t>& values) {
 
 }  // namespace
 
-DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch)
+DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch,
+                         WantedPositions wanted)
     : base_(base),
       config_(base.config()),
       layers_(layers),
       batch_(batch),
+      wanted_(wanted),
       positions_(Positions(batch, base.device())),
       predicting_(FromVector(batch.PredictingPositions()).to(base.device(), at::kLong)) {}
 
@@ -42,10 +44,6 @@ void DecoderPass::Forward(bool keep) {
 
 at::Tensor DecoderPass::FinalHidden() const { return RmsNorm(x_, base_.final_norm_M(), config_.rms_norm_eps); }
 
-at::Tensor DecoderPass::PredictingHidden() const {
-  return RmsNorm(x_.index_select(0, predicting_), base_.final_norm_M(), config_.rms_norm_eps);
-}
-
 at::Tensor DecoderPass::TargetIds() const {
   std::vector<int32_t> targets;
   for (const int32_t position : batch_.PredictingPositions()) targets.push_back(batch_.ids[static_cast<size_t>(position) + 1]);
@@ -53,9 +51,7 @@ at::Tensor DecoderPass::TargetIds() const {
 }
 
 void DecoderPass::Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient) {
-  const at::Tensor dx_predicting =
-      RmsNormBackward(d_hidden_NM, x_.index_select(0, predicting_), base_.final_norm_M(), config_.rms_norm_eps);
-  at::Tensor dx = at::zeros_like(x_).index_copy_(0, predicting_, dx_predicting);
+  at::Tensor dx = RmsNormBackward(d_hidden_NM, x_, base_.final_norm_M(), config_.rms_norm_eps);
   x_.reset();
   for (size_t i = layers_.size(); i-- > 0;) {
     Tape tape = std::move(tapes_.back());
@@ -65,6 +61,16 @@ void DecoderPass::Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient) 
 }
 
 int64_t DecoderPass::Window(size_t layer) const { return config_.window.empty() ? 0 : config_.window[layer]; }
+
+at::Tensor DecoderPass::Narrow(size_t index, const at::Tensor& x) const {
+  const bool narrows = wanted_ == WantedPositions::kPredicting && index + 1 == layers_.size();
+  return narrows ? x.index_select(0, predicting_) : x;
+}
+
+at::Tensor DecoderPass::Widen(size_t index, const at::Tensor& dx) const {
+  const bool widens = wanted_ == WantedPositions::kPredicting && index + 1 == layers_.size();
+  return widens ? dx.new_zeros({batch_.Tokens(), dx.size(1)}).index_copy_(0, predicting_, dx) : dx;
+}
 
 DecoderPass::Heads DecoderPass::Split(const at::Tensor& qkv) const {
   const int64_t d = config_.head_dim, queries = config_.heads * d, keys = config_.kv_heads * d, rows = qkv.size(0);
@@ -90,7 +96,7 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
       CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
           .view({x.size(0), -1});
   tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u);
-  auto o = layer.o.Forward(tape.attended, x);
+  auto o = layer.o.Forward(Narrow(index, tape.attended), Narrow(index, x));
   tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u);
   auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {});
   tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u);
@@ -115,25 +121,23 @@ at::Tensor DecoderPass::MlpBackward(size_t index, const at::Tensor& dx, const Ta
 at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Tape tape, at::Tensor& gradient) const {
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
-  const at::Tensor dx = MlpBackward(index, dx_out, tape, gradient);
+  const at::Tensor dx_middle = MlpBackward(index, dx_out, tape, gradient);
   tape.gate_up.reset();
-  const int64_t rows = dx.size(0);
-  const auto o = layer.o.BackwardInput(dx, true);
-  layer.o.BackwardMatrices(tape.attended, tape.u_o, dx, o.du, gradient);
+  const auto o = layer.o.BackwardInput(dx_middle, true);
+  layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, dx_middle, o.du, gradient);
   const at::Tensor d_qkv = at::empty_like(tape.qkv);
   const Heads heads = Split(tape.qkv), d_heads = Split(d_qkv);
   AttentionGradients gradients{d_heads.q, d_heads.k, d_heads.v};
-  CausalAttentionBackward(
-      {o.dx.view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view({rows, config_.heads, config_.head_dim}),
-       tape.log_sum_exp, batch_.document_starts, Window(index)},
-      gradients);
+  CausalAttentionBackward({Widen(index, o.dx).view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view_as(heads.q),
+                           tape.log_sum_exp, batch_.document_starts, Window(index)},
+                          gradients);
   Rope(d_qkv, RopeDirection::kBackward);
   const bool first = index == 0;  // nothing before it is trained
   const auto qkv = layer.qkv.BackwardInput(d_qkv, !first);
   const at::Tensor normed = RmsNorm(tape.x, weights.attention_norm_M, config_.rms_norm_eps);
   layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_qkv, qkv.du, gradient);
   if (first) return {};
-  return RmsNormBackward(qkv.dx, tape.x, weights.attention_norm_M, config_.rms_norm_eps, dx);
+  return RmsNormBackward(qkv.dx, tape.x, weights.attention_norm_M, config_.rms_norm_eps, Widen(index, dx_middle));
 }
 
 }  // namespace lorry

@@ -1,9 +1,11 @@
 // One micro-batch through the decoder, forward and backward, written out layer by layer.
 //
 // A layer keeps its input, what attention made and the MLP's gate and up; norms and SwiGLU are computed again. In backward
-// the layers are freed from the last to the first. No state is shared between passes: one object, one micro-batch, one thread.
+// the layers are freed from the last to the first. Where only targets are wanted, the last layer goes on from its attention with
+// the positions that predict one: completions are often a tenth of their rows. No state is shared between passes: one object, one
+// micro-batch, one thread.
 //
-// Shapes: T tokens, M model width, N targets.
+// Shapes: T tokens, M model width, N targets, W wanted positions: T or N.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -24,24 +26,26 @@ struct AdaptedLayer {
   AdaptedProjection qkv, o, gate_up, down;
 };
 
+enum class WantedPositions { kAll, kPredicting };  // all, or those that predict a target
+
 class DecoderPass {
  public:
   // `base`, `layers` and `batch` outlive the pass. REQUIRES: the batch fits the model.
-  DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch);
+  DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch,
+              WantedPositions wanted);
 
   // Through all layers. With `keep` what Backward needs is kept.
   void Forward(bool keep);
-  // The last norm's output at all positions [T, M], or at those that predict a target [N, M].
+  // The last norm's output at the wanted positions [W, M].
   at::Tensor FinalHidden() const;
-  at::Tensor PredictingHidden() const;
-  at::Tensor TargetIds() const;  // [N] int32: the tokens that those positions predict
+  at::Tensor TargetIds() const;  // [N] int32: the tokens that the predicting positions predict
 
-  // REQUIRES: Forward(true). d_hidden [N, M]: gradient by PredictingHidden(). Every place of `gradient` is written.
+  // REQUIRES: kPredicting, Forward(true). d_hidden [N, M]: gradient by FinalHidden(). Every place of `gradient` is written.
   void Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient);
 
  private:
   struct Tape {
-    at::Tensor x, x_middle;  // residual stream before attention, before the MLP: [T, M]
+    at::Tensor x, x_middle;  // residual stream before attention [T, M], before the MLP [T, M], in the last layer [W, M]
     at::Tensor qkv;          // after rotary positions
     at::Tensor attended, log_sum_exp;
     at::Tensor gate_up;
@@ -56,14 +60,18 @@ class DecoderPass {
   at::Tensor LayerBackward(size_t index, const at::Tensor& dx, Tape tape, at::Tensor& gradient) const;
   at::Tensor MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const;
   int64_t Window(size_t layer) const;
+  // From the last layer's attention on: the wanted rows of x, and a gradient by them as one by all rows. Else x and dx.
+  at::Tensor Narrow(size_t index, const at::Tensor& x) const;
+  at::Tensor Widen(size_t index, const at::Tensor& dx) const;
 
   const DecoderWeights& base_;
   const ModelConfig& config_;
   const std::vector<AdaptedLayer>& layers_;
   const PackedBatch& batch_;
+  const WantedPositions wanted_;
   at::Tensor positions_;   // [T] int32: of each token in its document
   at::Tensor predicting_;  // [N] int64
-  at::Tensor x_;           // the residual stream [T, M]
+  at::Tensor x_;           // the residual stream [T, M], at the end [W, M]
   std::vector<Tape> tapes_;
 };
 

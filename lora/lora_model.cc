@@ -94,9 +94,9 @@ Result<LossSum> LoraModel::ForwardBackward(const PackedBatch& batch, at::Tensor 
       gradient.zero_();
       return LossSum{};
     }
-    DecoderPass pass(*state_->base, state_->layers, batch);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting);
     pass.Forward(true);
-    auto found = state_->base->head().TargetLogProbs(pass.PredictingHidden(), pass.TargetIds(), true);
+    auto found = state_->base->head().TargetLogProbs(pass.FinalHidden(), pass.TargetIds(), true);
     const LossSum loss{-SumInOrder(found.log_probs_T), targets};
     pass.Backward(found.d_hidden_TM, gradient);
     return loss;
@@ -107,9 +107,9 @@ Result<at::Tensor> LoraModel::TargetLogProbs(const PackedBatch& batch) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<at::Tensor> {
     if (batch.LossTokens() == 0) return at::empty({0}, at::kFloat);
-    DecoderPass pass(*state_->base, state_->layers, batch);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting);
     pass.Forward(false);
-    return state_->base->head().TargetLogProbs(pass.PredictingHidden(), pass.TargetIds(), false).log_probs_T;
+    return state_->base->head().TargetLogProbs(pass.FinalHidden(), pass.TargetIds(), false).log_probs_T;
   });
 }
 
@@ -121,7 +121,7 @@ Result<LossSum> LoraModel::EvalLoss(const PackedBatch& batch) const {
 Result<at::Tensor> LoraModel::Logits(const PackedBatch& batch) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<at::Tensor> {
-    DecoderPass pass(*state_->base, state_->layers, batch);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kAll);
     pass.Forward(false);
     return state_->base->head().Apply(pass.FinalHidden());
   });
