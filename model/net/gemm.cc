@@ -140,7 +140,7 @@ bool NeedsStretches(std::span<const GemmTerm> terms, int64_t rows) {
          2 * b.PanelBytes() > std::max<int64_t>(L2Bytes(), 256 << 10) * 3 / 4;
 }
 
-// Sums are put down between stretches and taken up again, so an element is added up over k in the same order as in one go.
+// An element is added up over k in the same order as in one go: a stretch is whole lengths of the innermost product's sums.
 void GemmByStretches(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result) {
   const int64_t n = terms[0].b->n(), panels = terms[0].b->panels();
   const int64_t blocks = (rows + kStretchRows - 1) / kStretchRows, step = (rows + blocks - 1) / blocks;
@@ -166,7 +166,10 @@ void GemmByStretches(std::span<const GemmTerm> terms, int64_t rows, const GemmRe
   };
 #pragma omp parallel if (SplitsOverThreads(panels))
   for (int64_t row = 0; row < rows; row += step) {
-    for (int64_t panel = 0; panel < panels; panel += kStretchPanels) multiply(row, panel);
+    for (int64_t panel = 0; panel < panels; panel += kStretchPanels) {
+      multiply(row, panel);
+#pragma omp barrier  // the next panels are dealt to the threads anew, and take over the sums' places
+    }
   }
 }
 

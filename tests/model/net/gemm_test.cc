@@ -151,6 +151,28 @@ TEST_CASE("a product whose inner size is beyond the cache has the bits of its ro
   CHECK(std::abs(At(all, 5 * n + 7) - expected) < 1e-3);
 }
 
+TEST_CASE("fp32 rounding errors are those of short sums", "[gemm]") {
+  const int64_t rows = 64, k = 1536, n = 64;
+  const auto x = Numbers<float>(rows * k, 1), w = Numbers<float>(n * k, 2);
+  PackedMatrix packed(Precision::kFp32, k, n);
+  packed.Pack(w.data(), 1, k);
+  std::vector<float> y(static_cast<size_t>(rows * n));
+  const GemmTerm term{x.data(), k, &packed};
+  Gemm({&term, 1}, rows, {y.data(), n, true});
+  double ours = 0.0, in_one_go = 0.0;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < n; ++c) {
+      const double expected = Expected(x, w, k, r, c);
+      float sum = 0.0f;
+      for (int64_t i = 0; i < k; ++i) sum = std::fma(x[static_cast<size_t>(r * k + i)], w[static_cast<size_t>(c * k + i)], sum);
+      ours += std::pow(At(y, r * n + c) - expected, 2);
+      in_one_go += std::pow(sum - expected, 2);
+    }
+  }
+  INFO("root mean squares " << std::sqrt(ours / (rows * n)) << ", in one go " << std::sqrt(in_one_go / (rows * n)));
+  CHECK(std::sqrt(ours) < 0.5 * std::sqrt(in_one_go));
+}
+
 TEMPLATE_TEST_CASE("x^T y over many rows, either way round", "[gemm]", float, Bf16) {
   const Precision precision = kPrecisionOf<TestType>;
   for (const Shape& s : std::vector<Shape>{{1, 3, 5}, {31, 16, 40}, {300, 20, 33}, {257, 96, 31}}) {
