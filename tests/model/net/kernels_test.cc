@@ -193,6 +193,16 @@ TEST_CASE("the head's log-probabilities and their gradient", "[kernels]") {
   }
 }
 
+TEST_CASE("log-probabilities over many words are not low", "[kernels]") {
+  const int64_t rows = 32, width = 25, words = 49152;
+  const at::Tensor weight = Draw({words, width}, at::kFloat), hidden = Draw({rows, width}, at::kFloat);
+  const at::Tensor targets = at::arange(rows, at::kInt) * 1000;
+  const OutputHead head(weight, Precision::kFp32, false);
+  const at::Tensor exact = at::log_softmax(head.Apply(hidden).to(at::kDouble), -1).gather(1, targets.to(at::kLong).unsqueeze(1));
+  const at::Tensor found = head.TargetLogProbs(hidden, targets, false).log_probs_T.to(at::kDouble);
+  CHECK(std::abs((found - exact.squeeze(1)).mean().item<double>()) < 8e-7);
+}
+
 TEST_CASE("targets of a packed batch are shifted within each document", "[packed_batch]") {
   PackedBatch batch;
   batch.Append({5, 6, 7}, {1, 0, 1});
