@@ -140,7 +140,7 @@ class Storm:
     def strike_after_the_output(self, victim, last, step_seconds):
         """Kills `victim` between the adapter's last byte and its report: it is held from shortly before the last step on, so that it
         cannot say or hear what comes then."""
-        near = last - max(3, math.ceil(NOTICE_SECONDS / step_seconds))
+        near = last - max(1, math.ceil(NOTICE_SECONDS / step_seconds))
 
         def near_its_end():
             fresh = self.files.attempt() > self.last_output and not self.files.has_adapter(self.files.attempt())
