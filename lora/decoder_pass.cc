@@ -62,14 +62,14 @@ void DecoderPass::Backward(const at::Tensor& d_hidden_NM, at::Tensor& gradient) 
 
 int64_t DecoderPass::Window(size_t layer) const { return config_.window.empty() ? 0 : config_.window[layer]; }
 
+bool DecoderPass::Narrows(size_t index) const { return wanted_ == WantedPositions::kPredicting && index + 1 == layers_.size(); }
+
 at::Tensor DecoderPass::Narrow(size_t index, const at::Tensor& x) const {
-  const bool narrows = wanted_ == WantedPositions::kPredicting && index + 1 == layers_.size();
-  return narrows ? x.index_select(0, predicting_) : x;
+  return Narrows(index) ? x.index_select(0, predicting_) : x;
 }
 
 at::Tensor DecoderPass::Widen(size_t index, const at::Tensor& dx) const {
-  const bool widens = wanted_ == WantedPositions::kPredicting && index + 1 == layers_.size();
-  return widens ? dx.new_zeros({batch_.Tokens(), dx.size(1)}).index_copy_(0, predicting_, dx) : dx;
+  return Narrows(index) ? dx.new_zeros({batch_.Tokens(), dx.size(1)}).index_copy_(0, predicting_, dx) : dx;
 }
 
 DecoderPass::Heads DecoderPass::Split(const at::Tensor& qkv) const {

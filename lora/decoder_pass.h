@@ -61,6 +61,7 @@ class DecoderPass {
   at::Tensor MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const;
   int64_t Window(size_t layer) const;
   // From the last layer's attention on: the wanted rows of x, and a gradient by them as one by all rows. Else x and dx.
+  bool Narrows(size_t index) const;
   at::Tensor Narrow(size_t index, const at::Tensor& x) const;
   at::Tensor Widen(size_t index, const at::Tensor& dx) const;
 
