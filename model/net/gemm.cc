@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "model/net/gemm_block.h"
@@ -15,18 +14,19 @@
 namespace lorry {
 namespace {
 
-int64_t L2Bytes() {
-  static const int64_t bytes = ::sysconf(_SC_LEVEL2_CACHE_SIZE);
+// Share of the core's L2 that rows of x may fill while the panels pass by. How many rows that are changes no bit.
+int64_t CacheBytes() {
+  static const int64_t bytes = [] {
+    const int64_t l2 = ::sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return std::clamp<int64_t>(l2 * 3 / 8, 128 << 10, 768 << 10);
+  }();
   return bytes;
 }
-
-// Share of the core's L2 that rows of x may fill while the panels pass by. How many rows that are changes no bit.
-int64_t CacheBytes() { return std::clamp<int64_t>(L2Bytes() * 3 / 8, 128 << 10, 768 << 10); }
 
 constexpr int64_t kMaxTerms = 4;
 
 struct Block {
-  const float* sums;  // [rows, 32]
+  const float* sums;  // [32, 32]
   int64_t rows, columns;
   int64_t row, column;  // of its first element in the result
 };
@@ -128,56 +128,10 @@ void PanelProduct(std::span<const GemmTerm> terms, std::span<const Rows> x, int6
 
 bool SplitsOverThreads(int64_t panels) { return omp_get_max_threads() > 1 && panels > 1 && !omp_in_parallel(); }
 
-// A stretch of k: its slice of a panel and x's of kStretchRows rows stay in L2 while they meet.
-constexpr int64_t kStretch = 256, kStretchRows = 384;
-constexpr int64_t kStretchPanels = 48;  // whose sums wait between two stretches
-
-// Where a whole panel and 32 rows of x are more than L2 holds, they push each other out (an fp32 k of 3072 in 512 KB: 0.75 of the
-// speed).
-bool NeedsStretches(std::span<const GemmTerm> terms, int64_t rows) {
-  const PackedMatrix& b = *terms[0].b;
-  return b.precision() == Precision::kFp32 && rows > kPanel &&
-         2 * b.PanelBytes() > std::max<int64_t>(L2Bytes(), 256 << 10) * 3 / 4;
-}
-
-// An element is added up over k in the same order as in one go: a stretch is whole lengths of the innermost product's sums.
-void GemmByStretches(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result) {
-  const int64_t n = terms[0].b->n(), panels = terms[0].b->panels();
-  const int64_t blocks = (rows + kStretchRows - 1) / kStretchRows, step = (rows + blocks - 1) / blocks;
-  const int64_t panel_sums = step * kPanel;
-  const auto sums = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(std::min(kStretchPanels, panels) * panel_sums));
-  const auto multiply = [&](int64_t first_row, int64_t first_panel) {
-    const int64_t here = std::min(step, rows - first_row), end_panel = std::min(panels, first_panel + kStretchPanels);
-    for (size_t t = 0; t < terms.size(); ++t) {
-      const GemmTerm& term = terms[t];
-      for (int64_t from = 0; from < term.b->k(); from += kStretch) {
-        const int64_t k = std::min(kStretch, term.b->k() - from);
-        const bool begins = t == 0 && from == 0, ends = t + 1 == terms.size() && from + k == term.b->k();
-        const float* x = static_cast<const float*>(term.x) + first_row * term.x_stride + from;
-#pragma omp for schedule(static) nowait  // a panel is the same thread's in every stretch
-        for (int64_t panel = first_panel; panel < end_panel; ++panel) {
-          float* panel_at = sums.get() + (panel - first_panel) * panel_sums;
-          BlockProductFp32(x, term.x_stride, term.b->panel(panel) + from * kPanel * ElementBytes(Precision::kFp32), k, panel_at,
-                           kPanel, here, !begins);
-          if (ends) StoreFp32({panel_at, here, std::min(kPanel, n - panel * kPanel), first_row, panel * kPanel}, result);
-        }
-      }
-    }
-  };
-#pragma omp parallel if (SplitsOverThreads(panels))
-  for (int64_t row = 0; row < rows; row += step) {
-    for (int64_t panel = 0; panel < panels; panel += kStretchPanels) {
-      multiply(row, panel);
-#pragma omp barrier  // the next panels are dealt to the threads anew, and take over the sums' places
-    }
-  }
-}
-
 }  // namespace
 
 // Rows that fit the cache together, then panel by panel: a panel is read from memory once for all of these rows.
 void Gemm(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result) {
-  if (NeedsStretches(terms, rows)) return GemmByStretches(terms, rows, result);
   const int64_t step = RowsInCache(terms);
   const int64_t panels = terms[0].b->panels();
   const bool split = SplitsOverThreads(panels);

@@ -1,4 +1,4 @@
-// The innermost product: a block of rows times one packed panel of 32 columns. What attention and Gemm are
+// The innermost product: a block of at most 32 rows times one packed panel of 32 columns. What attention and Gemm are
 // made of; gemm_test holds each build against the plain one.
 #pragma once
 
@@ -10,8 +10,8 @@
 
 namespace lorry {
 
-// c [rows, 32] (row stride c_stride) = or += x [rows, k_padded] panel. `rows` is 16 or 32 for bf16 (whole tiles), any
-// number for fp32; all of x's rows and k_padded columns are read.
+// c [rows, 32] (row stride c_stride) = or += x [rows, k_padded] panel. `rows` is 16 or 32 for bf16 (whole tiles), 1..32 for
+// fp32; all of x's rows and k_padded columns are read.
 using BlockProduct = void (*)(const void* x, int64_t x_stride, const std::byte* panel, int64_t k_padded, float* c,
                               int64_t c_stride, int64_t rows, bool accumulate);
 
