@@ -29,7 +29,7 @@ AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const Adapt
     part.linear = linear;
     if (linear != nullptr) {
       part.u_begin = u_columns_;
-      part.u_columns = RoundUp(linear->r, kPanel);
+      part.u_columns = RoundUp(linear->r, InnerMultiple(precision));
       u_columns_ += part.u_columns;
       if (device.is_cpu()) {
         part.b_forward = PackedMatrix(precision, part.u_columns, linear->out);

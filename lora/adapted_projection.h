@@ -1,7 +1,8 @@
 // A frozen linear with the adapter's matrices on its parts: forward, gradient by the input, gradient by the matrices.
 //
-// On the CPU the low-rank products join the base's in one pass (gemm.h): u = x A^T is computed for all parts at once, its
-// columns 32 apart, and y = x W^T + u (scaling B)^T is written once. Elsewhere ATen does the same in plain steps.
+// On the CPU the low-rank products join the base's in one pass (gemm.h): u = x A^T is computed for all parts at once, and
+// y = x W^T + u (scaling B)^T is written once; a part has as many columns of u as a product's inner size takes. Elsewhere ATen
+// does the same in plain steps.
 //
 // Shapes: T tokens, U columns of u.
 #pragma once

@@ -7,7 +7,7 @@
 namespace lorry {
 namespace {
 
-constexpr int kKernelVersion = 1;  // raise it when a kernel of model/net or lora gives other bits for the same input
+constexpr int kKernelVersion = 2;  // raise it when a kernel of model/net or lora gives other bits for the same input
 
 }  // namespace
 

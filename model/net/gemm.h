@@ -32,7 +32,7 @@ class PackedMatrix {
 
   // Fills the part that begins at (k_offset, n_offset): element (row, column) of it is
   // values[row * row_stride + column * column_stride]; one of the strides is 1. Values of the matrix's precision; the
-  // second form takes fp32 values times `scale`. REQUIRES: k_offset a multiple of 2, n_offset of 32.
+  // second form takes fp32 values times `scale`. REQUIRES: for bf16, k_offset even.
   struct Part {
     int64_t k_offset = 0, n_offset = 0;
     int64_t rows = 0, columns = 0;

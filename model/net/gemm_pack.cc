@@ -106,10 +106,13 @@ void PackPanelPart(Precision to, bool from_floats, const std::byte* x, const Pac
 void PackPart(PackedMatrix& matrix, bool from_floats, const void* values, const PackedMatrix::Part& part, float scale) {
   const Precision precision = matrix.precision();
   const int64_t source_bytes = from_floats ? 4 : ElementBytes(precision);
-  for (int64_t column = 0; column < part.columns; column += kPanel) {
+  constexpr int64_t kColumnBytes = 4;  // a float, or a pair
+  for (int64_t column = 0; column < part.columns;) {
+    const int64_t at = part.n_offset + column, within = at % kPanel, here = std::min(kPanel - within, part.columns - column);
     const auto* x = static_cast<const std::byte*>(values) + column * part.column_stride * source_bytes;
-    std::byte* panel = matrix.panel((part.n_offset + column) / kPanel) + part.k_offset * kPanel * ElementBytes(precision);
-    PackPanelPart(precision, from_floats, x, part, std::min(kPanel, part.columns - column), scale, panel);
+    std::byte* panel = matrix.panel(at / kPanel) + part.k_offset * kPanel * ElementBytes(precision) + within * kColumnBytes;
+    PackPanelPart(precision, from_floats, x, part, here, scale, panel);
+    column += here;
   }
 }
 

@@ -214,17 +214,22 @@ TEST_CASE("each build of the bf16 block agrees with the plain one", "[gemm]") {
 }
 
 TEST_CASE("a part of a packed matrix can be filled by itself, from fp32 with a factor", "[gemm]") {
-  const int64_t k = 10, n = 40;
+  const int64_t k = 10, n = 40, k_offset = 3, n_offset = GENERATE(0, 16, 21, 32);
+  const bool by_rows = GENERATE(true, false);
   const auto w = Numbers<float>(k * n, 1);
-  PackedMatrix packed(Precision::kFp32, 2 + k, 32 + n);
-  packed.PackFloats(w.data(), {2, 32, k, n, n, 1}, 3.0f);
-  std::vector<float> x(static_cast<size_t>(2 + k), 1.0f), y(static_cast<size_t>(32 + n), -1.0f);
-  const GemmTerm term{x.data(), 2 + k, &packed};
-  Gemm({&term, 1}, 1, {y.data(), 32 + n, true});
-  CHECK(y[0] == 0.0f);
-  double sum = 0.0;
-  for (int64_t i = 0; i < k; ++i) sum += 3.0 * At(w, i * n + 7);
-  CHECK(y[32 + 7] == Approx(sum).margin(kTolerance));
+  const int64_t row_stride = by_rows ? n : 1, column_stride = by_rows ? 1 : k;
+  PackedMatrix packed(Precision::kFp32, k_offset + k, n_offset + n + 5);
+  packed.PackFloats(w.data(), {k_offset, n_offset, k, n, row_stride, column_stride}, 3.0f);
+  std::vector<float> x(static_cast<size_t>(packed.k()), 1.0f), y(static_cast<size_t>(packed.n()), -1.0f);
+  const GemmTerm term{x.data(), packed.k(), &packed};
+  Gemm({&term, 1}, 1, {y.data(), packed.n(), true});
+  INFO("at column " << n_offset << (by_rows ? ", by rows" : ", by columns"));
+  for (int64_t column = 0; column < packed.n(); ++column) {
+    const int64_t inside = column - n_offset;
+    double sum = 0.0;
+    for (int64_t i = 0; i < k && inside >= 0 && inside < n; ++i) sum += 3.0 * At(w, i * row_stride + inside * column_stride);
+    CHECK(At(y, column) == Approx(sum).margin(kTolerance));
+  }
 }
 
 }  // namespace lorry
