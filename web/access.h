@@ -4,8 +4,8 @@
 // be valid (401), and a stranger on loopback reads everything but private names, which are to him as if they did not exist;
 // revoking the last token opens nothing again. Beyond loopback the server starts only with TLS and at least one token, and every
 // request needs one. A program sends its token as "Authorization: Bearer"; a browser, which cannot, signs in once (sign_in.h) and
-// then sends a session's cookie. Whoever makes a token makes its text and sends its SHA-256 alone, so that the
-// text is shown once and stands nowhere. The tables lie in the scheduler's state file; functions work on the Database they are given.
+// then sends a session's cookie. Whoever makes a token makes its text and sends its SHA-256 alone, so that the text is shown once
+// and stands nowhere. The tables lie in the scheduler's state file; functions work on the Database they are given.
 #pragma once
 
 #include <optional>
