@@ -127,8 +127,9 @@ struct LogProbArgs {
 };
 
 // Exponentials are summed in fp32 over so many words: over all, the small ones vanish beside what the large ones made, and a loss
-// over 49,152 words comes out 7e-6 low (torch's, with 8 lanes on AVX2, 1.5e-5). A multiple of kLanes.
+// over 49,152 words comes out 7e-6 low (torch's, with 8 lanes on AVX2, 1.5e-5).
 constexpr int64_t kExpStretch = 512;
+static_assert(kExpStretch % kLanes == 0);
 
 template <class T>
 static LORRY_INLINE void LogProbBody(const LogProbArgs& a, int64_t row) {

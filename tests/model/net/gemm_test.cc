@@ -123,7 +123,7 @@ TEMPLATE_TEST_CASE("a row's bits depend neither on other rows nor on threads", "
   }
 }
 
-TEST_CASE("a product whose inner size is beyond the cache has the bits of its rows alone", "[gemm]") {
+TEST_CASE("a product whose panel alone overflows the cache has the bits of its rows alone", "[gemm]") {
   const int64_t rows = 390, k = 9000, r = 16, n = 1573;
   const auto x = Numbers<float>(rows * k, 1), w = Numbers<float>(n * k, 2), u = Numbers<float>(rows * r, 3),
              b = Numbers<float>(n * r, 4), residual = Numbers<float>(rows * n, 5);
