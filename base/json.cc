@@ -49,12 +49,14 @@ class StrictSax : public nlohmann::detail::json_sax_dom_parser<json> {
   bool parse_error(std::size_t position, const std::string& token, const nlohmann::detail::exception& error) {
     error_position_ = position;
     if (message_.empty()) {
+      // nlohmann's own name of the error and its place are cut off: the place is the Error's, which knows the file's lines.
       std::string text = error.what();
-      const size_t colon = text.find("; ");
-      message_ = "not JSON: " + EscapeControl(colon == std::string::npos ? text : text.substr(0, text.find("; expected")), 200);
-      if (const size_t bracket = message_.find("] "); bracket != std::string::npos) {
-        message_ = "not JSON: " + message_.substr(bracket + 2);
+      text.erase(std::min(text.find("; expected"), text.size()));
+      if (const size_t bracket = text.find("] "); bracket != std::string::npos) text.erase(0, bracket + 2);
+      if (const size_t place = text.find(": "); text.starts_with("parse error at") && place != std::string::npos) {
+        text.erase(0, place + 2);
       }
+      message_ = "not JSON: " + EscapeControl(text, 200);
     }
     return Base::parse_error(position, token, error);
   }

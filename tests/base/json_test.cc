@@ -29,6 +29,7 @@ TEST_CASE("strict JSON says what is wrong and where") {
     if (row.line > 0) CHECK(result.error().column == row.column);
     CHECK(result.error().message.find(row.message) != std::string::npos);
     CHECK(result.error().key == row.key);
+    CHECK(result.error().message.find(" line ") == std::string::npos);  // the place is told once
   }
 }
 

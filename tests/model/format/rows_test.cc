@@ -185,6 +185,7 @@ TEST_CASE("lorry tokenize: text, conversations and prompts") {
   CHECK(talk->text == "<s>user\na</s>\n<s>assistant\nb</s>\n");
   CHECK(nlohmann::json::parse(ToJsonLine(*talk))["ids"].size() == talk->ids.size());
   CHECK(report.Tokenize("{\"no\": 1}", "f", 12, false, {}).error().line == 12);
+  CHECK(report.Tokenize("{broken", "f", 12, false, {}).error().Format().starts_with("f:12:2: not JSON: syntax error"));
 }
 
 }  // namespace
