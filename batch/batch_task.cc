@@ -39,27 +39,14 @@ void TellError(TaskChannel& channel, const Error& error) {
                 {"key", error.key}});
 }
 
-RowDefaults DefaultsOf(const TaskFile& task, const BatchSpec& spec) {
-  RowDefaults defaults;
-  defaults.sampling.max_tokens = spec.sampling.max_tokens;
-  defaults.sampling.temperature = spec.sampling.temperature;
-  defaults.sampling.top_p = spec.sampling.top_p;
-  defaults.sampling.seed = static_cast<uint64_t>(spec.sampling.seed);
-  defaults.sampling.stop = spec.sampling.stop;
-  // A row may call the model by the job's name for it, with or without version and the organisation "library".
-  for (const auto& name : {std::optional(spec.model), spec.adapter}) {
-    if (!name || IsDirectoryReference(*name)) continue;
-    const std::string bare = name->substr(0, name->find('@'));
-    for (const std::string& form : {bare, *name}) {
-      defaults.model_names.push_back(form);
-      if (form.starts_with("library/")) defaults.model_names.push_back(form.substr(8));
-    }
-  }
-  const bool by_path = IsDirectoryReference(spec.model) || (spec.adapter && IsDirectoryReference(*spec.adapter));
-  if (by_path) defaults.model_names.clear();
-  defaults.model = spec.adapter.value_or(spec.model);
-  defaults.created = task.model_created.millis() / 1000;
-  return defaults;
+BatchRules RulesOf(const BatchSpec& spec) {
+  const SamplingSpec& sampling = spec.sampling;
+  return {{.max_tokens = sampling.max_tokens,
+           .temperature = sampling.temperature,
+           .top_p = sampling.top_p,
+           .seed = static_cast<uint64_t>(sampling.seed),
+           .stop = sampling.stop},
+          spec.ModelNames()};
 }
 
 // What earlier attempts left, committed or not.
@@ -87,7 +74,13 @@ Result<ShardIndex> EarlierRows(const TaskFile& task) {
 class BatchTask {
  public:
   BatchTask(const TaskFile& task, const JobSpec& job, TaskChannel& channel, int rank)
-      : task_(task), job_(job), spec_(*job.batch()), channel_(channel), rank_(rank), defaults_(DefaultsOf(task, spec_)) {}
+      : task_(task),
+        job_(job),
+        spec_(*job.batch()),
+        channel_(channel),
+        rank_(rank),
+        rules_(RulesOf(spec_)),
+        head_{spec_.adapter.value_or(spec_.model), task.model_created.millis() / 1000} {}
 
   Status Run();
 
@@ -106,6 +99,8 @@ class BatchTask {
   void AskForRows();
   void TellProgress(int64_t done);
   Status WriteOutputs();
+  // A row's fault is the job's, and ends it at once.
+  bool IsStrict() const { return spec_.validation == RowValidation::kStrict; }
   [[noreturn]] void EndNow(const Error& error);
 
   const TaskFile& task_;
@@ -113,7 +108,8 @@ class BatchTask {
   const BatchSpec& spec_;
   TaskChannel& channel_;
   int rank_;
-  RowDefaults defaults_;
+  BatchRules rules_;
+  AnswerHead head_;
   std::optional<LoadedModel> model_;
   std::optional<RowCursor> cursor_;
   ShardIndex earlier_;
@@ -271,12 +267,13 @@ Status BatchTask::Lease(const json& line) {
 Status BatchTask::TakeRow(int64_t index, uint64_t epoch) {
   LORRY_ASSIGN_OR_RETURN(const auto row, cursor_->At(index));
   if (!row) return MakeError(ErrorCode::kInternal, fmt::format("row {} was leased, but the input has only {}", index, total_));
-  auto prepared = PrepareRow(*row, defaults_, model_->tokenizer, model_->chat());
+  auto prepared = PrepareRow(*row, rules_, model_->tokenizer, model_->chat());
   if (prepared.ok()) {
     prepared->epoch = epoch;
     feed_->Push(std::move(prepared).value());
     return OkStatus();
   }
+  if (IsStrict()) EndNow(FaultOfJob(prepared.error(), spec_.input, row->line));
   const RowHead head{row->line, row->form, ""};
   writer_->Put({.index = index, .epoch = epoch, .state = RowState::kError, .line = ErrorLine(row->id, head, prepared.error())});
   return OkStatus();
@@ -288,11 +285,12 @@ void BatchTask::OnResult(EngineResult result) {
                .prompt_tokens = static_cast<uint32_t>(result.row.prompt.size()),
                .completion_tokens = static_cast<uint32_t>(result.tokens.size()),
                .millis = static_cast<uint32_t>(std::clamp<int64_t>(result.millis, 0, UINT32_MAX))};
+  if (result.error && IsStrict()) EndNow(FaultOfJob(*result.error, spec_.input, result.row.head.line));
   if (result.error) {
     row.state = RowState::kError;
     row.line = ErrorLine(result.row.id, result.row.head, *result.error);
   } else {
-    row.line = OutputLine(result, CompletionText(result, model_->tokenizer), defaults_);
+    row.line = OutputLine(result, CompletionText(result, model_->tokenizer), head_);
   }
   writer_->Put(std::move(row));
 }
@@ -349,6 +347,9 @@ Status BatchTask::WriteOutputs() {
                                         .title = job_.name,
                                         .evaluate = spec_.evaluate.has_value(),
                                         .reference_field = spec_.evaluate ? spec_.evaluate->reference : ""}));
+  if (IsStrict() && batch.errors > 0) {
+    return MakeError(ErrorCode::kData, fmt::format("{} rows were given up, and the job is validation: strict", batch.errors));
+  }
   channel_.Send({{"t", "output"}, {"name", "output"}, {"path", directory + "/output.jsonl"}});
   channel_.Send({{"t", "output"}, {"name", "errors"}, {"path", directory + "/errors.jsonl"}});
   if (batch.has_report) {

@@ -100,13 +100,12 @@ Result<EngineCounters> RunLanes(const CommandOptions& options, const LoadedModel
 }
 
 Result<json> GenerateAll(const CommandOptions& options, const LoadedModel& model, std::vector<BatchRow> rows) {
-  RowDefaults defaults;
-  defaults.sampling = options.sampling;
+  const BatchRules rules{options.sampling, {}};
   LORRY_TRY(CheckSampling(options.sampling));
   RowFeed feed;
   std::map<int64_t, json> lines;
   for (const BatchRow& row : rows) {
-    auto prepared = PrepareRow(row, defaults, model.tokenizer, model.chat());
+    auto prepared = PrepareRow(row, rules, model.tokenizer, model.chat());
     if (!prepared.ok()) {
       lines[row.index] = {{"id", row.id},
                           {"output", nullptr},

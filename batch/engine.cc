@@ -6,8 +6,6 @@
 #include <new>
 #include <utility>
 
-#include <fmt/format.h>
-
 namespace lorry {
 namespace {
 
@@ -88,22 +86,8 @@ void Engine::Admit(RowFeed& feed, const Sink& sink) {
 // False where the row has to wait: for memory, or for a row inside that is computing the beginning that both share.
 bool Engine::Enter(EngineRow& row, const Sink& sink) {
   const int64_t prompt = static_cast<int64_t>(row.prompt.size());
-  if (prompt == 0 || prompt >= model_.max_positions()) {
-    Error error = MakeError(ErrorCode::kData,
-                            prompt == 0 ? "the prompt has no tokens"
-                                        : "the prompt has " + std::to_string(prompt) + " tokens; the model's context holds " +
-                                              std::to_string(model_.max_positions()) + " and must leave room for an answer");
-    error.key = prompt == 0 ? "empty_prompt" : "context_length_exceeded";
-    sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
-    return true;
-  }
-  if (const auto strange =
-          std::find_if(row.prompt.begin(), row.prompt.end(), [this](TokenId id) { return id < 0 || id >= model_.vocab_size(); });
-      strange != row.prompt.end()) {
-    Error error = MakeError(ErrorCode::kData, fmt::format("the prompt has token {}; the model's vocabulary ends at {}", *strange,
-                                                          model_.vocab_size() - 1));
-    error.key = "token_out_of_vocabulary";
-    sink({std::move(row), {}, FinishReason::kLength, std::move(error), 0});
+  if (Status fits = CheckPrompt(row.prompt, model_.max_positions(), model_.vocab_size()); !fits.ok()) {
+    sink({std::move(row), {}, FinishReason::kLength, fits.error(), 0});
     return true;
   }
   const int64_t capacity = prompt + std::min(row.sampling.max_tokens, model_.max_positions() - prompt);

@@ -1,8 +1,7 @@
 #include "batch/row_lines.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/hash.h"
 
@@ -10,90 +9,6 @@ namespace lorry {
 namespace {
 
 using nlohmann::json;
-
-bool IsOpenAi(BatchForm form) { return form == BatchForm::kOpenAiChat || form == BatchForm::kOpenAiCompletion; }
-
-Error RowError(const char* code, std::string message) {
-  Error error = MakeError(ErrorCode::kData, std::move(message));
-  error.key = code;
-  return error;
-}
-
-Error WrongType(const std::string& key) { return RowError("invalid_parameter", key + " is of the wrong type"); }
-
-// Keys of an OpenAI request that change nothing of the answer here.
-const std::set<std::string, std::less<>> kWithoutEffect = {
-    "metadata", "user", "store", "service_tier", "safety_identifier", "prompt_cache_key"};
-
-// A key that may stand there only with the value that means "not used".
-bool IsDefault(const std::string& key, const json& value) {
-  if (value.is_null()) return true;
-  if (key == "n" || key == "best_of") return value == 1;
-  if (key == "stream" || key == "logprobs" || key == "echo") return value == false;
-  if (key == "presence_penalty" || key == "frequency_penalty" || key == "top_logprobs") return value == 0;
-  if (key == "logit_bias" || key == "stream_options") return value.is_object() && value.empty();
-  if (key == "response_format") return value == json{{"type", "text"}};
-  return false;
-}
-
-Status ReadStop(const json& value, SamplingParams& params) {
-  params.stop.clear();
-  if (value.is_null()) return OkStatus();
-  if (value.is_string()) {
-    params.stop.push_back(value.get<std::string>());
-    return OkStatus();
-  }
-  if (!value.is_array()) return WrongType("stop");
-  for (const json& text : value) {
-    if (!text.is_string()) return WrongType("stop");
-    params.stop.push_back(text.get<std::string>());
-  }
-  return OkStatus();
-}
-
-// One key of the request's body. False: not a sampling key.
-Result<bool> ReadSamplingKey(const std::string& key, const json& value, SamplingParams& params) {
-  if (key == "stop") {
-    LORRY_TRY(ReadStop(value, params));
-    return true;
-  }
-  const bool whole = key == "max_tokens" || key == "max_completion_tokens" || key == "seed" || key == "top_k";
-  if (!whole && key != "temperature" && key != "top_p") return false;
-  if (value.is_null()) return true;
-  if (whole ? !value.is_number_integer() : !value.is_number()) return WrongType(key);
-  if (key == "seed") {
-    params.seed = static_cast<uint64_t>(value.get<int64_t>());
-  } else if (key == "top_k") {
-    params.top_k = value.get<int64_t>();
-  } else if (key == "temperature") {
-    params.temperature = value.get<double>();
-  } else if (key == "top_p") {
-    params.top_p = value.get<double>();
-  } else {
-    params.max_tokens = value.get<int64_t>();
-  }
-  return true;
-}
-
-Status ReadRequest(const BatchRow& row, const RowDefaults& defaults, EngineRow& out) {
-  const json body = json::parse(row.body, nullptr, false);
-  if (!body.is_object()) return RowError("invalid_row", "body is not an object");
-  for (const auto& [key, value] : body.items()) {
-    if (key == "messages" || key == "prompt" || key == "tools" || key == "tool_choice" || kWithoutEffect.contains(key)) continue;
-    if (key == "model") {
-      if (!value.is_string()) return WrongType(key);
-      out.head.model = value.get<std::string>();
-      continue;
-    }
-    LORRY_ASSIGN_OR_RETURN(const bool known, ReadSamplingKey(key, value, out.sampling));
-    if (!known && !IsDefault(key, value)) return RowError("unsupported_parameter", key + ": not in this version");
-  }
-  const auto& names = defaults.model_names;
-  if (!names.empty() && !out.head.model.empty() && std::find(names.begin(), names.end(), out.head.model) == names.end()) {
-    return RowError("model_not_found", "model " + out.head.model + " is not this job's; it is " + names.front());
-  }
-  return OkStatus();
-}
 
 // Ids of an answer, made of the row's own id alone.
 std::string AnswerId(const char* prefix, const std::string& id) { return prefix + Sha256Of(id).hex().substr(0, 24); }
@@ -106,29 +21,16 @@ json Usage(const EngineResult& result) {
 
 }  // namespace
 
-std::string RowErrorCode(const Error& error) {
-  static const std::set<std::string, std::less<>> kCodes = {"invalid_parameter", "unsupported_parameter",   "model_not_found",
-                                                            "empty_prompt",      "context_length_exceeded", "numerical_error",
-                                                            "given_up"};
-  return kCodes.contains(error.key) ? error.key : "invalid_row";
-}
-
-Result<EngineRow> PrepareRow(const BatchRow& row, const RowDefaults& defaults, const Tokenizer& tokenizer,
+Result<EngineRow> PrepareRow(const BatchRow& row, const BatchRules& rules, const Tokenizer& tokenizer,
                              const ChatTemplate* chat_template) {
-  if (row.error) return *row.error;
+  LORRY_ASSIGN_OR_RETURN(BatchRequest request, ReadBatchRequest(row, rules));
+  LORRY_ASSIGN_OR_RETURN(EncodedPrompt prompt, EncodeBatchPrompt(row, tokenizer, chat_template, {}));
   EngineRow out;
   out.index = row.index;
   out.id = row.id;
-  out.sampling = defaults.sampling;
-  out.head = {row.line, row.form, ""};
-  if (IsOpenAi(row.form)) LORRY_TRY(ReadRequest(row, defaults, out));
-  if (Status sampling = CheckSampling(out.sampling); !sampling.ok()) {
-    return RowError("invalid_parameter", sampling.error().key + " " + sampling.error().message);
-  }
-  ChatRenderOptions options;
-  options.add_generation_prompt = true;
-  LORRY_ASSIGN_OR_RETURN(auto prompt, EncodeBatchPrompt(row, tokenizer, chat_template, options));
   out.prompt = std::move(prompt.ids);
+  out.sampling = std::move(request.sampling);
+  out.head = {row.line, row.form, std::move(request.model)};
   return out;
 }
 
@@ -137,7 +39,7 @@ std::string CompletionText(const EngineResult& result, const Tokenizer& tokenize
   return std::string(StopWatch::Before(text, result.row.sampling.stop));
 }
 
-std::string OutputLine(const EngineResult& result, const std::string& text, const RowDefaults& defaults) {
+std::string OutputLine(const EngineResult& result, const std::string& text, const AnswerHead& head) {
   const std::string& id = result.row.id;
   const char* finish = result.finish == FinishReason::kStop ? "stop" : "length";
   if (!IsOpenAi(result.row.head.form)) {
@@ -158,8 +60,8 @@ std::string OutputLine(const EngineResult& result, const std::string& text, cons
   }
   const json body = {{"id", AnswerId(chat ? "chatcmpl-" : "cmpl-", id)},
                      {"object", chat ? "chat.completion" : "text_completion"},
-                     {"created", defaults.created},
-                     {"model", result.row.head.model.empty() ? defaults.model : result.row.head.model},
+                     {"created", head.created},
+                     {"model", result.row.head.model.empty() ? head.model : result.row.head.model},
                      {"choices", json::array({choice})},
                      {"usage", Usage(result)}};
   return json{{"id", AnswerId("batch_req_", id)},
@@ -173,6 +75,7 @@ std::string ErrorLine(const std::string& id, const RowHead& head, const Error& e
   const std::string code = RowErrorCode(error);
   std::string message = error.message;
   if (code == "invalid_row" && !error.key.empty()) message = error.key + ": " + message;
+  if (error.column > 0) message += fmt::format(" at column {}", error.column);
   if (!IsOpenAi(head.form)) {
     return json{{"id", id},
                 {"output", nullptr},
@@ -193,9 +96,10 @@ std::string ErrorLine(const std::string& id, const RowHead& head, const Error& e
 }
 
 std::string GivenUpLine(const BatchRow& row) {
-  return ErrorLine(
-      row.id, {row.line, row.form, ""},
-      RowError("given_up", "the engine ended each time this row was computed alone, as often as row_retry.max_attempts allows"));
+  Error error = MakeError(ErrorCode::kData,
+                          "the engine ended each time this row was computed alone, as often as row_retry.max_attempts allows");
+  error.key = "given_up";
+  return ErrorLine(row.id, {row.line, row.form, ""}, error);
 }
 
 }  // namespace lorry

@@ -13,11 +13,8 @@
 namespace lorry {
 namespace {
 
-Error OutOfRange(const char* key, const char* range) {
-  Error error = MakeError(ErrorCode::kSpec, std::string("must be ") + range);
-  error.key = key;
-  return error;
-}
+// Below it a difference of two logits overflows what a weight can tell apart: greedy is what is meant.
+constexpr double kLowestTemperature = 1e-4;
 
 Error NotANumber() { return MakeError(ErrorCode::kData, "the model's logits are not numbers"); }
 
@@ -57,22 +54,6 @@ std::pair<std::vector<Candidate>, double> TakeLikeliest(std::vector<Candidate> c
 
 }  // namespace
 
-Status CheckSampling(const SamplingParams& params) {
-  if (params.max_tokens < 1) return OutOfRange("max_tokens", "at least 1");
-  // Below 1e-4 a difference of two logits overflows what a weight can tell apart: greedy is what is meant.
-  const bool greedy = params.temperature == 0;
-  if (!greedy && !(params.temperature >= 1e-4 && params.temperature <= 100)) {
-    return OutOfRange("temperature", "0, or in 0.0001..100");
-  }
-  if (!(params.top_p > 0 && params.top_p <= 1)) return OutOfRange("top_p", "above 0 and at most 1");
-  if (params.top_k < 0) return OutOfRange("top_k", "at least 0 (0: all)");
-  if (params.stop.size() > 16) return OutOfRange("stop", "at most 16 texts");
-  for (const std::string& text : params.stop) {
-    if (text.empty()) return OutOfRange("stop", "texts that are not empty");
-  }
-  return OkStatus();
-}
-
 // Several maxima side by side, so that the compiler can keep them in one register; then the first place of the largest.
 Result<TokenId> GreedyToken(LogitsRow logits) {
   constexpr size_t kSide = 16;
@@ -106,7 +87,7 @@ TokenSampler::TokenSampler(const SamplingParams& params, std::string_view row_ke
 }
 
 Result<TokenId> TokenSampler::Choose(LogitsRow logits, int64_t position) const {
-  if (temperature_ == 0) return GreedyToken(logits);
+  if (temperature_ < kLowestTemperature) return GreedyToken(logits);
   std::vector<Candidate> candidates(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     candidates[i] = {static_cast<float>(logits[i] / temperature_), static_cast<TokenId>(i), 0};

@@ -12,21 +12,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/format/batch_request.h"
 #include "model/format/tokenizer.h"
 
 namespace lorry {
-
-struct SamplingParams {
-  int64_t max_tokens = 256;
-  double temperature = 0;  // 0: greedy
-  double top_p = 1;        // 0 < top_p <= 1
-  int64_t top_k = 0;       // 0: all
-  uint64_t seed = 0;
-  std::vector<std::string> stop;  // at most 16, none empty
-};
-
-// kSpec, with the parameter as the key, where a value is out of its range.
-Status CheckSampling(const SamplingParams& params);
 
 // The logits of one position, [V] long, fp32. The memory belongs to the model.
 using LogitsRow = std::span<const float>;

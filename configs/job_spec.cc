@@ -17,6 +17,19 @@ std::string_view JobSpec::kind() const {
   return kKinds[body.index()];
 }
 
+std::vector<std::string> BatchSpec::ModelNames() const {
+  std::vector<std::string> names;
+  for (const auto& name : {std::optional(model), adapter}) {
+    if (!name) continue;
+    if (IsDirectoryReference(*name)) return {};
+    for (const std::string& form : {name->substr(0, name->find('@')), *name}) {
+      names.push_back(form);
+      if (form.starts_with("library/")) names.push_back(form.substr(8));
+    }
+  }
+  return names;
+}
+
 std::string_view WordOf(LossScope value) { return EnumWords(value)[static_cast<size_t>(value)]; }
 std::string_view WordOf(LengthPolicy value) { return EnumWords(value)[static_cast<size_t>(value)]; }
 std::string_view WordOf(LrScheduler value) { return EnumWords(value)[static_cast<size_t>(value)]; }

@@ -129,6 +129,10 @@ struct BatchSpec {
   std::optional<BatchEvaluation> evaluate;
   int64_t row_max_attempts = 3;  // row_retry.max_attempts
   std::optional<Millis> expires_after;
+
+  // Names by which a row may call the model: the job's for it, with or without version and the organisation "library". Empty,
+  // and any name is taken, where the model or the adapter is a directory.
+  std::vector<std::string> ModelNames() const;
 };
 
 struct CommandSpec {

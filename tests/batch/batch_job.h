@@ -33,6 +33,10 @@ class BatchJob {
     REQUIRE(WriteFileAtomically(dir_.path() + "/input.jsonl", input).ok());
   }
 
+  // For a run's task from now on: keys of the job (null: without it), and another input.
+  nlohmann::json job_changes = nlohmann::json::object();
+  void WriteInput(const std::string& text) { REQUIRE(WriteFileAtomically(dir_.path() + "/input.jsonl", text).ok()); }
+
   std::string RunDir(const std::string& run) const { return dir_.path() + "/" + run; }
   std::string AttemptDir(const std::string& run, int attempt) const {
     return RunDir(run) + "/attempts/" + std::to_string(attempt);
@@ -100,7 +104,7 @@ class BatchJob {
 
  private:
   nlohmann::json Job() const {
-    return {
+    nlohmann::json job = {
         {"kind", "batch"},
         {"name", "tiny"},
         {"project", "tests"},
@@ -111,6 +115,8 @@ class BatchJob {
         {"resources", {{"cpus", 2}}},
         {"sampling", {{"max_tokens", 24}, {"temperature", 0.7}, {"top_p", 0.9}, {"seed", 5}, {"stop", nlohmann::json::array()}}},
         {"evaluate", {{"reference", "ref"}, {"metrics", {"rouge"}}}}};
+    job.merge_patch(job_changes);
+    return job;
   }
   TempDirectory dir_;
 };

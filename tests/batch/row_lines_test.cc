@@ -13,12 +13,10 @@ using nlohmann::json;
 struct Fixture {
   Tokenizer tokenizer = *Tokenizer::FromTokenizerJson(TinyTokenizerJson(), "", "tiny");
   ChatTemplate chat = *ChatTemplate::Parse(kTinyChatTemplate, "tiny");
-  RowDefaults defaults{.sampling = {.max_tokens = 9, .stop = {"END"}},
-                       .model_names = {"acme/tiny", "tiny"},
-                       .model = "acme/tiny@v1",
-                       .created = 7};
+  BatchRules rules{.sampling = {.max_tokens = 9, .stop = {"END"}}, .model_names = {"acme/tiny", "tiny"}};
+  AnswerHead head{.model = "acme/tiny@v1", .created = 7};
 
-  Result<EngineRow> Prepare(const BatchRow& row) { return PrepareRow(row, defaults, tokenizer, &chat); }
+  Result<EngineRow> Prepare(const BatchRow& row) { return PrepareRow(row, rules, tokenizer, &chat); }
 };
 
 BatchRow OpenAi(const json& body) {
@@ -58,17 +56,12 @@ TEST_CASE_METHOD(Fixture, "rows that cannot be carried out say why", "[rows]") {
     const char* code;
   };
   const Case cases[] = {
-      {{{"model", "gpt-4"}}, "model_not_found"},
-      {{{"model", 4}}, "invalid_parameter"},
-      {{{"temperature", -1}}, "invalid_parameter"},
-      {{{"temperature", "hot"}}, "invalid_parameter"},
-      {{{"max_tokens", 1.5}}, "invalid_parameter"},
-      {{{"max_tokens", 0}}, "invalid_parameter"},
-      {{{"n", 2}}, "unsupported_parameter"},
-      {{{"stream", true}}, "unsupported_parameter"},
-      {{{"mystery", 1}}, "unsupported_parameter"},
-      {{{"stop", {1}}}, "invalid_parameter"},
-      {{{"response_format", {{"type", "json_schema"}}}}, "unsupported_parameter"},
+      {{{"model", "gpt-4"}}, "model_not_found"},     {{{"model", 4}}, "invalid_parameter"},
+      {{{"temperature", -1}}, "invalid_parameter"},  {{{"temperature", "hot"}}, "invalid_parameter"},
+      {{{"temperature", 2.1}}, "invalid_parameter"}, {{{"max_tokens", 1.5}}, "invalid_parameter"},
+      {{{"max_tokens", 0}}, "invalid_parameter"},    {{{"n", 2}}, "unsupported_parameter"},
+      {{{"stream", true}}, "unsupported_parameter"}, {{{"mystery", 1}}, "unsupported_parameter"},
+      {{{"stop", {1}}}, "invalid_parameter"},        {{{"response_format", {{"type", "json_schema"}}}}, "unsupported_parameter"},
   };
   for (const Case& c : cases) {
     INFO(c.body.dump());
@@ -87,6 +80,17 @@ TEST_CASE_METHOD(Fixture, "rows that cannot be carried out say why", "[rows]") {
   CHECK(line["output"].is_null());
 }
 
+TEST_CASE_METHOD(Fixture, "a row that is not JSON has one line number", "[rows]") {
+  BatchRowReader reader(LineReader::OverText("{\"prompt\": \"a\"}\n\n{broken", "f"), std::nullopt);
+  REQUIRE(reader.Next().ok());
+  const BatchRow row = **reader.Next();
+  const json error = json::parse(ErrorLine(row.id, {row.line, row.form, ""}, Prepare(row).error()))["error"];
+  CHECK(error["line"] == 3);
+  CHECK(error["message"].get<std::string>().starts_with("not JSON: syntax error while parsing object key"));
+  CHECK(error["message"].get<std::string>().ends_with(" at column 2"));
+  CHECK(error["message"].get<std::string>().find("line 1") == std::string::npos);
+}
+
 TEST_CASE_METHOD(Fixture, "lines hold what the job decides and nothing else", "[rows]") {
   EngineResult result;
   result.row = *Prepare({.index = 1, .line = 2, .id = "a", .form = BatchForm::kPrompt, .prompt = "hello"});
@@ -96,7 +100,7 @@ TEST_CASE_METHOD(Fixture, "lines hold what the job decides and nothing else", "[
   result.millis = 123456;
   const std::string text = CompletionText(result, tokenizer);
   CHECK(text == "fine");
-  const json own = json::parse(OutputLine(result, text, defaults));
+  const json own = json::parse(OutputLine(result, text, head));
   CHECK(own == json({{"id", "a"},
                      {"output", "fine"},
                      {"finish_reason", "stop"},
@@ -104,7 +108,7 @@ TEST_CASE_METHOD(Fixture, "lines hold what the job decides and nothing else", "[
                      {"guardrails", json::array()},
                      {"usage", {{"prompt_tokens", 5}, {"completion_tokens", 12}, {"total_tokens", 17}}}}));
   result.row.head.form = BatchForm::kOpenAiChat;
-  const json chat = json::parse(OutputLine(result, text, defaults));
+  const json chat = json::parse(OutputLine(result, text, head));
   CHECK(chat["custom_id"] == "a");
   CHECK(chat["error"].is_null());
   const json& body = chat["response"]["body"];
@@ -113,9 +117,9 @@ TEST_CASE_METHOD(Fixture, "lines hold what the job decides and nothing else", "[
   CHECK(body["model"] == "acme/tiny@v1");
   CHECK(body["choices"][0]["message"]["content"] == "fine");
   CHECK(body["choices"][0]["finish_reason"] == "stop");
-  CHECK(OutputLine(result, text, defaults) == OutputLine(result, text, defaults));
+  CHECK(OutputLine(result, text, head) == OutputLine(result, text, head));
   result.row.head.form = BatchForm::kOpenAiCompletion;
-  CHECK(json::parse(OutputLine(result, text, defaults))["response"]["body"]["choices"][0]["text"] == "fine");
+  CHECK(json::parse(OutputLine(result, text, head))["response"]["body"]["choices"][0]["text"] == "fine");
 }
 
 }  // namespace

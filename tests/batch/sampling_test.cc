@@ -89,15 +89,22 @@ TEST_CASE("stop texts are found across tokens", "[sampling]") {
 }
 
 TEST_CASE("sampling out of range is named", "[sampling]") {
-  const SamplingParams bad[] = {{.max_tokens = 0}, {.temperature = -1}, {.temperature = std::nan("")},
-                                {.top_p = 0},      {.top_p = 1.5},      {.top_k = -1},
-                                {.stop = {""}}};
+  const SamplingParams bad[] = {{.max_tokens = 0},      {.temperature = -1}, {.temperature = std::nan("")},
+                                {.temperature = 2.001}, {.top_p = 0},        {.top_p = 1.5},
+                                {.top_k = -1},          {.stop = {""}}};
   for (const SamplingParams& params : bad) {
     const Status status = CheckSampling(params);
     REQUIRE(!status.ok());
     CHECK(!status.error().key.empty());
   }
   CHECK(CheckSampling({}).ok());
+  CHECK(CheckSampling({.temperature = 2}).ok());
+}
+
+TEST_CASE("a temperature too low to divide by is greedy", "[sampling]") {
+  const std::vector<float> logits = {1, 3, 2};
+  REQUIRE(CheckSampling({.temperature = 1e-300}).ok());
+  CHECK(*TokenSampler({.temperature = 1e-300}, "row").Choose(Row(logits), 0) == 1);
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <random>
+#include <sstream>
 
 #include "tests/batch/batch_job.h"
+#include "tests/batch/faulty_rows.h"
 
 namespace lorry {
 namespace {
@@ -59,6 +61,51 @@ TEST_CASE_METHOD(BatchJob, "rows computed in another arithmetic are not joined b
   CHECK(Start("moved", 2, 2).Wait()->exit_status == static_cast<int>(TaskExit::kSpecError));
   CHECK(Lines("moved", 2).find("rows of this run were computed with") != std::string::npos);
   CHECK(Lines("moved", 2).find("retry.other_device") != std::string::npos);
+}
+
+// A job of rows that bring their own requests.
+const nlohmann::json kRequests = {{"prompt", nullptr}, {"model", "acme/tiny"}, {"evaluate", nullptr}};
+
+TEST_CASE_METHOD(BatchJob, "each faulty row ends in errors.jsonl with its code", "[task]") {
+  const std::vector<RowCase> rows = FaultyRows();
+  WriteInput(TextOf(rows));
+  job_changes = kRequests;
+  const bool done = Attempt("faults", 1);
+  INFO(Lines("faults", 1));
+  REQUIRE(done);
+  std::string expected, found;
+  for (const RowCase& row : rows) expected += *row.code != 0 ? std::string(row.code) + "\n" : "";
+  std::istringstream errors(Output("faults", 1, "errors.jsonl"));
+  for (std::string line; std::getline(errors, line);) {
+    const nlohmann::json error = nlohmann::json::parse(line);
+    found += (error.contains("response") ? error["response"]["body"] : error)["error"]["code"].get<std::string>() + "\n";
+  }
+  CHECK(found == expected);
+}
+
+TEST_CASE_METHOD(BatchJob, "a row's fault ends a strict job, with the row's place", "[task]") {
+  const std::vector<RowCase> rows = FaultyRows();
+  job_changes = kRequests;
+  job_changes["validation"] = "strict";
+  int runs = 0;
+  for (const RowCase& row : rows) {
+    if (*row.code == 0) continue;
+    CAPTURE(row.text);
+    // A row whose id stands in another one needs that one before it.
+    WriteInput(rows[1].text + "\n" + row.text + "\n");
+    const std::string run = "strict-" + std::to_string(++runs);
+    CHECK(Start(run, 1, 1).Wait()->exit_status == static_cast<int>(TaskExit::kDataError));
+    const std::string lines = Lines(run, 1);
+    CHECK(lines.find("\"reason\":\"data_error\"") != std::string::npos);
+    CHECK(lines.find("input.jsonl\"") != std::string::npos);
+    CHECK(lines.find("\"line\":2,") != std::string::npos);
+    CHECK_FALSE(FileExists(AttemptDir(run, 1) + "/output/output.jsonl"));
+  }
+  WriteInput(rows[0].text + "\n" + rows[1].text + "\n");
+  CHECK(Attempt("sound", 1));
+  nlohmann::json shards = nlohmann::json::parse(R"([{"shard": "", "rows": [[1, "error", 0, 0, "its SHA-256"]]}])");
+  shards[0]["rows"][0][4] = std::string(64, '0');
+  CHECK(Start("given-up", 1, 1, "", shards).Wait()->exit_status == static_cast<int>(TaskExit::kDataError));
 }
 
 TEST_CASE_METHOD(BatchJob, "a task whose model is not there says so", "[task]") {

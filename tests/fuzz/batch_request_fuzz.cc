@@ -15,8 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!tokenizer.ok()) std::abort();
   lorry::BatchRow row{.index = 0, .line = 1, .id = "r", .form = lorry::BatchForm::kOpenAiCompletion, .prompt = "hi"};
   row.body.assign(reinterpret_cast<const char*>(data), size);
-  const lorry::RowDefaults defaults{.model_names = {"m"}, .model = "m"};
-  const auto prepared = lorry::PrepareRow(row, defaults, *tokenizer, nullptr);
+  const lorry::BatchRules rules{.model_names = {"m"}};
+  const auto prepared = lorry::PrepareRow(row, rules, *tokenizer, nullptr);
   if (prepared.ok()) return lorry::CheckSampling(prepared->sampling).ok() ? 0 : (std::abort(), 1);
   if (!nlohmann::json::accept(lorry::ErrorLine("r", {1, row.form, ""}, prepared.error()))) std::abort();
   return 0;
