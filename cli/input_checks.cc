@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/model_source.h"
+#include "model/format/batch_request.h"
 #include "model/format/model_directory.h"
 #include "model/format/rows.h"
 #include "model/format/tokenize_report.h"
@@ -23,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxRowErrors = 20;          // listed for each file
+constexpr int64_t kMaxRowErrors = 20;         // listed for each file
 constexpr int64_t kMaxCountedRows = 100'000;  // tokens of the rows beyond are estimated from these
 constexpr int64_t kProgressEvery = 1'000;
 
@@ -151,7 +152,7 @@ class InputCheck {
                                       .max_length = job.dataset.max_length,
                                       .file = path};
     std::optional<TrainForm> form;
-    size_t faults = 0;
+    int64_t faults = 0;
     int64_t rows = 0;
     auto fault = [&](const Error& error) {
       if (++faults <= kMaxRowErrors) Fail(key, error);
@@ -242,34 +243,60 @@ class InputCheck {
     if (!reader.ok()) return Fail("input", reader.error());
     std::optional<TokenizeReport> report;
     if (model) {
-      if (Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path); opened.ok()) report.emplace(std::move(*opened));
+      Result<TokenizeReport> opened = TokenizeReport::ForModel(model->path);
+      if (!opened.ok()) return Fail("model", opened.error());
+      report.emplace(std::move(*opened));
     }
+    CheckBatchRows(job, *reader, report ? &*report : nullptr);
+  }
+
+  // A row's fault is that row's error; only `validation: strict` makes it the job's.
+  void CheckBatchRows(const BatchSpec& job, BatchRowReader& reader, const TokenizeReport* report) {
+    const SamplingSpec& sampling = job.sampling;
+    const BatchRules rules{{.max_tokens = sampling.max_tokens,
+                            .temperature = sampling.temperature,
+                            .top_p = sampling.top_p,
+                            .seed = static_cast<uint64_t>(sampling.seed),
+                            .stop = sampling.stop},
+                           job.ModelNames()};
+    const bool strict = job.validation == RowValidation::kStrict;
     InputFacts& facts = checked_.facts;
-    for (;;) {
-      const Result<std::optional<BatchRow>> row = reader->Next();
+    while (!strict || facts.faulty_rows < kMaxRowErrors) {
+      const Result<std::optional<BatchRow>> row = reader.Next();
       if (!row.ok()) return Fail("input", row.error());
       if (!*row) break;
       ++facts.rows;
-      if ((*row)->error) CountFault(job, *(*row)->error);
-      if (!report || (*row)->error || facts.rows > kMaxCountedRows) continue;
-      const Result<std::vector<TokenId>> prompt = report->tokenizer().Encode((*row)->prompt, true);
-      if (!prompt.ok()) continue;
-      ++facts.counted_rows;
-      facts.tokens += static_cast<int64_t>(prompt->size());
+      const bool encoded = report != nullptr && (strict || facts.rows <= kMaxCountedRows);
+      if (const Status sound = CheckBatchRow(**row, rules, encoded ? report : nullptr); !sound.ok()) {
+        ++facts.faulty_rows;
+        if (strict) Fail("input", FaultOfJob(sound.error(), job.input, (*row)->line));
+      }
       if (facts.rows % kProgressEvery == 0) {
         session_.terminal().Progress("checking rows of " + job.input, static_cast<uint64_t>(facts.rows), 0);
       }
     }
     session_.terminal().EndProgress();
-    if (facts.rows == 0) Fail("input", fmt::format("{} has no rows", job.input));
+    if (strict && facts.faulty_rows == kMaxRowErrors) {
+      Note(fmt::format("{}: no more than {} faulty rows are listed", job.input, kMaxRowErrors));
+    } else if (!strict && report != nullptr && facts.rows > kMaxCountedRows) {
+      Note(fmt::format("{}: prompts were encoded up to row {}; those beyond are not known to fit the model's context", job.input,
+                       kMaxCountedRows));
+    }
   }
 
-  // A row's fault is that row's error; only `validation: strict` makes it the job's.
-  void CountFault(const BatchSpec& job, const Error& fault) {
-    ++checked_.facts.faulty_rows;
-    if (job.validation == RowValidation::kStrict && checked_.facts.faulty_rows <= static_cast<int64_t>(kMaxRowErrors)) {
-      Fail("input", fault);
-    }
+  // As the rank will look at the row; its prompt only where `report` is there.
+  Status CheckBatchRow(const BatchRow& row, const BatchRules& rules, const TokenizeReport* report) {
+    LORRY_ASSIGN_OR_RETURN(const BatchRequest request, ReadBatchRequest(row, rules));
+    if (report == nullptr) return OkStatus();
+    InputFacts& facts = checked_.facts;
+    const int64_t context = facts.model->max_positions;
+    LORRY_ASSIGN_OR_RETURN(const EncodedPrompt prompt, EncodeBatchPrompt(row, report->tokenizer(), report->chat_template(), {}));
+    LORRY_TRY(CheckPrompt(prompt.ids, context, facts.model->vocab_size));
+    const auto tokens = static_cast<int64_t>(prompt.ids.size());
+    ++facts.counted_rows;
+    facts.tokens += tokens;
+    facts.answer_tokens += std::min(request.sampling.max_tokens, context - tokens);
+    return OkStatus();
   }
 
   void CheckWritable(const std::string& key, const std::string& path) {

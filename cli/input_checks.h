@@ -21,10 +21,11 @@ struct InputFacts {
   uint64_t model_bytes = 0;
   int64_t rows = 0;  // of the training file or batch input
   int64_t validation_rows = 0;
-  int64_t faulty_rows = 0;  // batch rows that will end in errors.jsonl
-  int64_t tokens = 0;       // of all rows, cut at max_length; 0: not known
+  int64_t faulty_rows = 0;    // batch rows that will end in errors.jsonl
+  int64_t tokens = 0;         // of the counted rows, of a batch their prompts', cut at max_length; 0: not known
+  int64_t answer_tokens = 0;  // that the counted rows of a batch may write at most
   int64_t loss_tokens = 0;
-  int64_t counted_rows = 0;        // rows whose tokens were counted; fewer than `rows` in a large file
+  int64_t counted_rows = 0;        // rows whose tokens were counted; fewer than the sound ones in a large file
   std::vector<std::string> notes;  // what could not be checked here, and why
 };
 

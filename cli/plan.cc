@@ -113,9 +113,11 @@ void AddTimeAndCost(Session& session, const JobSpec& job, const CheckedInputs& c
     }
   } else if (job.resources.gpus) {
     plan["notes"].push_back("time and cost: not known yet for GPUs, since no run on one is on record");
+  } else if (!rates) {
+    plan["notes"].push_back("time and cost: not known before this machine's rates are measured at the first lorry up");
   } else {
-    plan["notes"].push_back(rates ? "time and cost: not known without the model's files"
-                                  : "time and cost: not known before this machine's rates are measured at the first lorry up");
+    plan["notes"].push_back(checked.facts.model ? "time and cost: not known, since no row can be computed"
+                                                : "time and cost: not known without the model's files");
   }
 }
 

@@ -37,10 +37,10 @@ int64_t WeightBytes(const ModelConfig& model, int64_t bytes_of_weight, int64_t d
   return bytes_of_weight * (directions * (LayerParameters(model) + words) + words);
 }
 
-// All rows' tokens, from those that were counted.
+// All sound rows' tokens, from those that were counted.
 int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
   if (facts.counted_rows == 0) return 0;
-  return static_cast<int64_t>(static_cast<double>(counted) * static_cast<double>(facts.rows) /
+  return static_cast<int64_t>(static_cast<double>(counted) * static_cast<double>(facts.rows - facts.faulty_rows) /
                               static_cast<double>(facts.counted_rows));
 }
 
@@ -76,20 +76,19 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
       static_cast<int64_t>(static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
 }
 
-void EstimateBatch(const BatchSpec& job, const ResourcesSpec& resources, const InputFacts& facts, bool fast_bf16,
-                   WorkEstimate& work) {
+void EstimateBatch(const ResourcesSpec& resources, const InputFacts& facts, bool fast_bf16, WorkEstimate& work) {
   work.rows = facts.rows;
-  const int64_t prompt = ScaledTokens(facts, facts.tokens);
-  if (!facts.model || prompt == 0) return;
-  work.tokens = prompt + (facts.rows - facts.faulty_rows) * job.sampling.max_tokens;
+  if (!facts.model || facts.counted_rows == 0) return;
+  work.tokens = ScaledTokens(facts, facts.tokens + facts.answer_tokens);
   work.flops = 2.0 * static_cast<double>(facts.model->ParameterCount()) * static_cast<double>(work.tokens);
   const ModelConfig& model = *facts.model;
   const int64_t bytes_of_number = fast_bf16 ? 2 : 4;
-  const int64_t row_tokens = prompt / facts.rows + job.sampling.max_tokens;
+  const int64_t row_tokens = (facts.tokens + facts.answer_tokens) / facts.counted_rows;
   const int64_t row_bytes = row_tokens * 2 * model.layers * model.kv_heads * model.head_dim * bytes_of_number;
   const int64_t lanes_of_rank = resources.Lanes() / resources.Ranks();
-  work.memory_bytes = kBytesOfProcess + WeightBytes(model, bytes_of_number, 1) +
-                      lanes_of_rank * std::min(kBatchCacheOfLane, std::min(kBatchRowsOfLane, facts.rows) * row_bytes);
+  work.memory_bytes =
+      kBytesOfProcess + WeightBytes(model, bytes_of_number, 1) +
+      lanes_of_rank * std::min(kBatchCacheOfLane, std::min(kBatchRowsOfLane, facts.rows - facts.faulty_rows) * row_bytes);
 }
 
 }  // namespace
@@ -97,7 +96,7 @@ void EstimateBatch(const BatchSpec& job, const ResourcesSpec& resources, const I
 WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts, bool fast_bf16) {
   WorkEstimate work;
   if (const FinetuneSpec* finetune = job.finetune()) EstimateFinetune(*finetune, job.resources, facts, fast_bf16, work);
-  if (const BatchSpec* batch = job.batch()) EstimateBatch(*batch, job.resources, facts, fast_bf16, work);
+  if (job.batch() != nullptr) EstimateBatch(job.resources, facts, fast_bf16, work);
   if (const CommandSpec* command = job.command()) work.elements = command->array;
   return work;
 }

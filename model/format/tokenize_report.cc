@@ -50,7 +50,6 @@ TokenizeReport::TokenizeReport(Tokenizer tokenizer, std::optional<ChatTemplate> 
 
 Result<TokenizedLine> TokenizeReport::Tokenize(const std::string& json, const std::string& file, int64_t line, bool chat,
                                                const EncodeRowOptions& options) const {
-  const ChatTemplate* chat_template = chat_template_ ? &*chat_template_ : nullptr;
   TrainRow row;
   BatchRow prompt;
   row.line = prompt.line = line;
@@ -76,7 +75,7 @@ Result<TokenizedLine> TokenizeReport::Tokenize(const std::string& json, const st
   TokenizedLine out;
   out.line = line;
   if (!prompt.messages.empty()) {
-    auto encoded = EncodeBatchPrompt(prompt, tokenizer_, chat_template, options.chat);
+    auto encoded = EncodeBatchPrompt(prompt, tokenizer_, chat_template(), options.chat);
     if (!encoded.ok()) return RowError(file, line, encoded.error().key, encoded.error().message, encoded.error().hint);
     out.text = std::move(encoded->text);
     out.ids = std::move(encoded->ids);
@@ -85,8 +84,8 @@ Result<TokenizedLine> TokenizeReport::Tokenize(const std::string& json, const st
   }
   EncodeRowOptions row_options = options;
   row_options.file = file;
-  LORRY_ASSIGN_OR_RETURN(out.text, RenderTrainRow(row, tokenizer_, chat_template, row_options));
-  LORRY_ASSIGN_OR_RETURN(EncodedRow encoded, EncodeTrainRow(row, tokenizer_, chat_template, row_options));
+  LORRY_ASSIGN_OR_RETURN(out.text, RenderTrainRow(row, tokenizer_, chat_template(), row_options));
+  LORRY_ASSIGN_OR_RETURN(EncodedRow encoded, EncodeTrainRow(row, tokenizer_, chat_template(), row_options));
   out.ids = std::move(encoded.ids);
   out.loss_mask = std::move(encoded.loss_mask);
   return out;

@@ -38,6 +38,7 @@ class TokenizeReport {
                       const std::function<void(const TokenizedLine&)>& each) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }  // null: the model has none
 
  private:
   Tokenizer tokenizer_;

@@ -57,6 +57,22 @@ TEST_CASE("rows beyond the counted ones count like them", "[work]") {
   CHECK(EstimateWork(Finetune(), facts, true).steps == 100);  // 2 x 5000 / 100
 }
 
+TEST_CASE("a batch's faulty rows cost nothing", "[work]") {
+  InputFacts facts;
+  facts.model = TinyModel();
+  facts.rows = 12;
+  facts.faulty_rows = 4;
+  facts.counted_rows = 4;
+  facts.tokens = 40;
+  facts.answer_tokens = 20;
+  JobSpec job;
+  job.body = BatchSpec{};
+  job.resources.cpus = 2;
+  CHECK(EstimateWork(job, facts, true).tokens == 120);  // (12 - 4) x 15
+  facts.counted_rows = 0;
+  CHECK(EstimateWork(job, facts, true).flops == 0);
+}
+
 TEST_CASE("FLOPs of a training step", "[work]") {
   InputFacts facts;
   facts.model = TinyModel();
@@ -79,10 +95,10 @@ TEST_CASE("memory counts packed weights in the precision that is computed", "[wo
   facts.model->vocab_size = 1 << 20;
   facts.rows = facts.counted_rows = 10;
   facts.tokens = 100;
+  facts.answer_tokens = 60;
   const int64_t words = int64_t{4} << 20, layers = 144;
   JobSpec job;
   job.body = BatchSpec{};
-  std::get<BatchSpec>(job.body).sampling.max_tokens = 6;
   job.resources.cpus = 2;
   const int64_t cache = 2 * 10 * (10 + 6) * 2 * 1 * 2;  // lanes, rows, tokens, keys and values of one head of 2
   const int64_t process = int64_t{400} << 20;

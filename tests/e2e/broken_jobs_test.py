@@ -42,6 +42,8 @@ output: out/
 sampling: {max_tokens: 4}
 resources: {cpus: 2}
 """
+REQUESTS = 'input: rows.jsonl\nprompt: "Say {{ text }}"\n'  # what a job of OpenAI lines has in this place:
+STRICT = "input: FILE\nvalidation: strict\n"
 COMMAND = """kind: command
 name: program
 project: docs
@@ -96,6 +98,12 @@ BEFORE_SUBMIT = [
     ("batch input that is not there", BATCH, "rows.jsonl", "raws.jsonl", "job.yaml:5:8: input: DIR/raws.jsonl: the file does not exist"),
     ("batch input with no rows", BATCH, "rows.jsonl", "empty.jsonl", "job.yaml:5:8: input: ..."),
     ("prompt that is no template", BATCH, "{{ text }}", "{{ text", "job.yaml:6:9: prompt: ..."),
+    ("row that the prompt does not fit, in a strict batch", BATCH, "sampling:", "validation: strict\nsampling:",
+     "DIR/rows.jsonl:2: prompt: the job's prompt: 'text' is undefined; the row's keys are the prompt's variables"),
+    ("parameter out of range in a strict batch", BATCH, REQUESTS, STRICT.replace("FILE", "hot.jsonl"), "DIR/hot.jsonl:1: invalid_parameter: temperature must be in 0..2 (0: greedy)"),
+    ("another model in a strict batch", BATCH, REQUESTS, STRICT.replace("FILE", "other.jsonl"), "DIR/other.jsonl:1: model_not_found: model gpt-4 is not this job's; it is t/tiny"),
+    ("prompt over the context in a strict batch", BATCH, REQUESTS, STRICT.replace("FILE", "wide.jsonl"),
+     "DIR/wide.jsonl:1: context_length_exceeded: the prompt has ... tokens; the model's context holds 256 and must leave room for an answer"),
     ("output that is a file", BATCH, "out/", "train.jsonl", "job.yaml:7:9: output: DIR/train.jsonl is a file; a folder is expected"),
     ("program that is not there", COMMAND, "/bin/true", "./no-such-program", "job.yaml:4:8: argv[0]: DIR/no-such-program does not exist"),
     ("program that cannot be run", COMMAND, "/bin/true", "./train.jsonl", "job.yaml:4:8: argv[0]: DIR/train.jsonl is not executable; chmod +x it, or name the interpreter first"),
@@ -123,6 +131,9 @@ def write_inputs(home):
     home.write("mixed.jsonl", rows(good, {"text": "three"}))
     home.write("long.jsonl", rows(good, {"prompt": "one", "completion": "word " * 200}))
     home.write("rows.jsonl", rows({"id": "a", "text": "x"}, {"id": "b"}, {"id": "c", "text": "y"}))
+    ask = {"messages": [{"role": "user", "content": "x"}]}
+    for name, body in (("hot", {**ask, "temperature": 9}), ("other", {**ask, "model": "gpt-4"}), ("wide", {"messages": [{"role": "user", "content": "word " * 200}]})):
+        home.write(f"{name}.jsonl", rows({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}))
     adapter = home.path / "other-adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "other"}))
@@ -168,6 +179,7 @@ def check_found_by_a_rank(home):
 
 def check_found_in_a_row(home):
     job = home.write("rows.yaml", BATCH)
+    assert home.lorry("plan", job)["faulty_rows"] == 1
     ended = home.lorry("submit", job, "--wait")
     assert ended["state"] == "succeeded", ended
     home.lorry("pull", ended["run"], "--to", home.path / "pulled")
