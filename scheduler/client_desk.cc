@@ -247,6 +247,7 @@ std::string ExplainJson(const State& state, const Run& run, const std::string& u
   return ShownJson(json{{"run", run.spec.id.str()},
                         {"name", run.spec.name},
                         {"state", RunStateName(run.state)},
+    if (!attempt.stop_error.message.empty()) lines.push_back(attempt.stop_error.ToError().Format());
                         {"reason", EndReasonName(run.reason)},
                         {"lines", lines}});
 }

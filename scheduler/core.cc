@@ -111,10 +111,10 @@ Actions Core::OnResume(const RunId& id, Moment now) {
   return Take(now);
 }
 
-Actions Core::OnBudgetSpent(const RunId& id, Moment now) {
+Actions Core::OnBudgetSpent(const RunId& id, const Error& why, Moment now) {
   auto live = state_.attempts.find(id);
   if (live != state_.attempts.end() && !live->second.stopping) {
-    StopAttempt(&live->second, state_.runs.at(id).spec.on_exceed, EndReason::kBudget, now);
+    StopAttempt(&live->second, state_.runs.at(id).spec.on_exceed, EndReason::kBudget, now, wire::ErrorDetail::Of(why));
   }
   return Take(now);
 }
@@ -301,7 +301,10 @@ Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::Row
   attempt->accepted = true;
   Run& run = state_.runs.at(wanted.attempt.run);
   if (wanted.total > kMostRows) {
-    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kDataError, now);
+    const Error error =
+        MakeError(ErrorCode::kData, fmt::format("the input has {} rows; a run takes at most {}", wanted.total, kMostRows),
+                  "split it over several runs");
+    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kDataError, now, wire::ErrorDetail::Of(error));
     return Take(now);
   }
   if (run.book.total() == 0 && wanted.total > 0) {
@@ -310,7 +313,9 @@ Actions Core::OnRowsWanted(const WorkerId& id, uint64_t request, const wire::Row
     Note(run.spec.id, "rows_counted", ShownJson(json{{"rows", wanted.total}}));
   }
   if (wanted.total > 0 && run.book.total() != wanted.total) {
-    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kInternal, now);
+    const Error error = MakeError(ErrorCode::kInternal, fmt::format("the attempt counts {} rows, and an earlier one counted {}",
+                                                                    wanted.total, run.book.total()));
+    StopAttempt(attempt, wire::StopMode::kNow, EndReason::kInternal, now, wire::ErrorDetail::Of(error));
     return Take(now);
   }
   if (run.book.KeepOnly(wanted.held)) out_.leases.push_back(LeaseChange{run.spec.id, true, run.book.LeasedRanges()});

@@ -50,7 +50,7 @@ struct AttemptRecord {
   Instant granted;
   Instant ended;  // 0: it runs
   EndReason reason = EndReason::kNone;
-  wire::ErrorDetail error;
+  wire::ErrorDetail error;  // that it ended in; while it runs: what there is to say of stop_reason
   bool stopping = false;
   wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
   EndReason stop_reason = EndReason::kNone;
@@ -128,7 +128,7 @@ class Core {
   Actions OnCancel(const RunId& run, bool at_once, const std::string& why, Moment now);
   Actions OnPause(const RunId& run, Moment now);
   Actions OnResume(const RunId& run, Moment now);
-  Actions OnBudgetSpent(const RunId& run, Moment now);
+  Actions OnBudgetSpent(const RunId& run, const Error& why, Moment now);
   Actions OnDrain(bool drain, Moment now);  // true: every attempt writes a checkpoint and stops, nothing starts
   Actions OnDrainWorker(const WorkerId& worker, bool drain, Moment now);
 
@@ -159,11 +159,11 @@ class Core {
   void SayGrant(Attempt* attempt, Moment now);
   void SayStop(Attempt* attempt, Moment now);
   void StoreAttempt(const Attempt& attempt);
-  void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now);
+  void StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now, const wire::ErrorDetail& why = {});
   void TakeBackGrants(Worker* worker, Moment now);
   void RepeatWhatWasLost(const WorkerId& worker, Moment now);
   void TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::Span>& spans);
-  void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& error, Moment now);
+  void EndAttempt(const RunId& run, EndReason reason, const wire::ErrorDetail& reported, Moment now);
   void ReturnWork(Run* run, EndReason reason, bool* held_against_row);
   void DecideAfterAttempt(Run* run, EndReason reason, const Attempt& ended, bool held_against_row, Moment now);
   struct HowItEnded {

@@ -122,8 +122,11 @@ void Core::SayStop(Attempt* attempt, Moment now) {
 }
 
 // A second stop may only be sharper than the first; the first one's reason stays unless a user cancels.
-void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now) {
-  if (!attempt->stopping || reason == EndReason::kCancelled) attempt->stop_reason = reason;
+void Core::StopAttempt(Attempt* attempt, wire::StopMode mode, EndReason reason, Moment now, const wire::ErrorDetail& why) {
+  if (!attempt->stopping || reason == EndReason::kCancelled) {
+    attempt->stop_reason = reason;
+    attempt->stop_error = why;
+  }
   if (!attempt->stopping || mode == wire::StopMode::kNow) attempt->stop_mode = mode;
   attempt->stopping = true;
   StoreAttempt(*attempt);
@@ -140,7 +143,7 @@ void Core::StoreAttempt(const Attempt& attempt) {
                            .granted = attempt.granted,
                            .ended = Instant(),
                            .reason = EndReason::kNone,
-                           .error = {},
+                           .error = attempt.stop_error,
                            .stopping = attempt.stopping,
                            .stop_mode = attempt.stop_mode,
                            .stop_reason = attempt.stop_reason});
@@ -194,8 +197,11 @@ void Core::TakeSpans(Attempt* attempt, uint64_t first, const std::vector<wire::S
   }
 }
 
-void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail& error, Moment now) {
+// The worker that was told to stop knows the reason, not what there is to say of it.
+void Core::EndAttempt(const RunId& id, EndReason reason, const wire::ErrorDetail& reported, Moment now) {
   Attempt attempt = std::move(state_.attempts.extract(id).mapped());
+  const bool as_told = reason == attempt.stop_reason && reported.message.empty();
+  const wire::ErrorDetail& error = as_told ? attempt.stop_error : reported;
   Run& run = state_.runs.at(id);
   auto worker = state_.workers.find(attempt.worker);
   if (worker != state_.workers.end()) {

@@ -302,6 +302,7 @@ Status LoadAttempts(Database& db, State* state, Moment now) {
     attempt.stop_reason = record.stop_reason;
     // Its worker may never have heard of it; what it says when it comes back decides.
     Worker& worker = state->workers[record.worker];
+    attempt.stop_error = std::move(record.error);
     worker.id = record.worker;
     worker.last_seen = now;
     worker.heard_at = now.steady;

@@ -9,7 +9,25 @@
 namespace lorry {
 namespace {
 constexpr Instant kNever(INT64_MAX);
+
+wire::ErrorDetail LimitReached(const char* key, std::string message) {
+  Error error = MakeError(ErrorCode::kTimeout, std::move(message), "submit the job again with a longer one");
+  error.key = key;
+  return wire::ErrorDetail::Of(error);
 }
+
+wire::ErrorDetail DurationReached(const Run& run, Millis ran) {
+  return LimitReached("limits.max_duration",
+                      fmt::format("{} was reached: the run had taken {} in {} attempt{}", FormatDuration(run.spec.max_duration),
+                                  FormatDuration(ran), run.attempts, run.attempts == 1 ? "" : "s"));
+}
+
+wire::ErrorDetail ExpiryReached(const Run& run) {
+  return LimitReached("expires_after",
+                      fmt::format("{} after its submission the run had not ended", FormatDuration(run.spec.expires_after)));
+}
+
+}  // namespace
 
 // Signs of life first, so that a lease that ran out frees its run in the same step; then the clocks of the runs themselves.
 Actions Core::OnTick(Moment now) {
@@ -29,9 +47,9 @@ Actions Core::OnTick(Moment now) {
     if (attempt.stopping) continue;
     const Millis ran = run.ran + (now.steady - attempt.granted_at);
     if (spec.max_duration.count() > 0 && ran >= spec.max_duration) {
-      StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now);
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kWalltime, now, DurationReached(run, ran));
     } else if (spec.expires_after.count() > 0 && now >= run.submitted + spec.expires_after) {
-      StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now);
+      StopAttempt(&attempt, spec.on_exceed, EndReason::kExpired, now, ExpiryReached(run));
     }
   }
   if (now.utc >= look_at_queue_) LookAtQueue(now);
@@ -65,6 +83,7 @@ void Core::LookAtQueue(Moment now) {
   for (const RunId& id : expired) {
     Run& run = state_.runs.at(id);
     if (!HasEnded(run.state)) {
+      run.error = ExpiryReached(run);
       EndRun(&run, RunState::kExpired, EndReason::kExpired, now);  // else: it was to run after one before it
     }
   }

@@ -49,8 +49,8 @@ class BooksPort {
                                     Instant now) = 0;
   // What the run's device time costs so far: all that is posted, and `running`, which is not yet.
   virtual Result<Dollars> Spent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
-  // True where device time so far costs as much as the job allows. `job_json` names the limit.
-  virtual Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
+  // What to say of a run whose device time so far costs as much as its job allows; nullopt while it costs less, or has no limit.
+  virtual Result<std::optional<Error>> LimitReached(Database& db, const Run& run, const std::vector<wire::Span>& running) = 0;
 };
 
 }  // namespace lorry

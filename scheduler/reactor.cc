@@ -287,12 +287,12 @@ void Reactor::Tick() {
 void Reactor::CheckBudgets() {
   auto reader = parts_.store->Read();
   if (!reader.ok()) return;
-  std::vector<RunId> spent;
+  std::vector<std::pair<RunId, Error>> spent;
   for (const auto& [id, attempt] : core_->state().attempts) {
-    auto is_spent = parts_.books->IsSpent(reader->db(), core_->state().runs.at(id), attempt.spans);
-    if (is_spent.ok() && *is_spent) spent.push_back(id);
+    auto reached = parts_.books->LimitReached(reader->db(), core_->state().runs.at(id), attempt.spans);
+    if (reached.ok() && reached->has_value()) spent.emplace_back(id, std::move(**reached));
   }
-  for (const RunId& id : spent) Apply(core_->OnBudgetSpent(id, Now()));
+  for (const auto& [id, why] : spent) Apply(core_->OnBudgetSpent(id, why, Now()));
 }
 
 void Reactor::Stop() {

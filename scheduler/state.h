@@ -106,6 +106,7 @@ struct Attempt {
   wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
   EndReason stop_reason = EndReason::kNone;
   Steady last_said;               // when Grant or Stop was last sent
+  wire::ErrorDetail stop_error;   // what there is to say of it; empty: the reason says all
   std::vector<wire::Span> spans;  // worker's clock
   std::string phase;
   // A question for rows or elements that has no answer yet.

@@ -12,6 +12,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kLimitDecimals = 9;  // as many as a limit may have
+
 // A job's limits.max_cost_usd; nullopt where it has none.
 Result<std::optional<Dollars>> CostLimitOf(const Run& run) {
   LORRY_ASSIGN_OR_RETURN(const json job, ParseJson(run.spec.job_json));
@@ -86,11 +88,17 @@ class Books final : public BooksPort {
     return spent;
   }
 
-  Result<bool> IsSpent(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
+  Result<std::optional<Error>> LimitReached(Database& db, const Run& run, const std::vector<wire::Span>& running) override {
     LORRY_ASSIGN_OR_RETURN(const std::optional<Dollars> limit, CostLimitOf(run));
-    if (!limit) return false;
+    if (!limit) return std::optional<Error>();
     LORRY_ASSIGN_OR_RETURN(const Dollars spent, Spent(db, run, running));
-    return spent >= *limit;
+    if (spent < *limit) return std::optional<Error>();
+    Error reached = MakeError(ErrorCode::kBudget,
+                              fmt::format("${} was reached: the run's device time had cost ${}",
+                                          ToRoundedString(*limit, kLimitDecimals), ToRoundedString(spent, kLimitDecimals)),
+                              "submit the job again with a higher one");
+    reached.key = "limits.max_cost_usd";
+    return std::optional<Error>(std::move(reached));
   }
 };
 

@@ -372,6 +372,8 @@ TEST_CASE("a worker that counts more rows than can be ends the attempt, not the 
   story.Submit(RunBuilder("r-1").Kind("batch"));
   story.Step(story.core.OnRowsWanted(WorkerId("n1"), 1, {story.attempt("r-1").ref, 1, uint64_t{1} << 60, {}}, story.now));
   CHECK(story.attempt("r-1").stop_reason == EndReason::kDataError);
+  story.FinishAsTold("r-1");
+  CHECK(story.DetailOf("r-1").find("a run takes at most 100000000") != std::string::npos);
 }
 
 TEST_CASE("limits of time") {
@@ -384,8 +386,27 @@ TEST_CASE("limits of time") {
   CHECK_FALSE(story.attempt("r-1").stopping);
   story.Advance(Millis(1000), {"n1"});
   CHECK(story.attempt("r-1").stop_reason == EndReason::kWalltime);
-  story.Finish("r-1", EndReason::kWalltime);
+  story.FinishAsTold("r-1");
   CHECK(story.StateOf("r-1") == "failed/walltime");
+  CHECK(story.DetailOf("r-1") ==
+        "limits.max_duration: 10.0s was reached: the run had taken 10.0s in 1 attempt; submit the job again with a longer one");
+  CHECK(story.DetailOf("r-2") ==
+        "expires_after: 5.0s after its submission the run had not ended; submit the job again with a longer one");
+}
+
+TEST_CASE("a run that is stopped for its cost ends in what was said of it; a user's cancel takes that back") {
+  for (const bool cancelled : {false, true}) {
+    CAPTURE(cancelled);
+    Story story;
+    story.Hello("n1", 1);
+    story.Submit(RunBuilder("r-1"));
+    story.Step(story.core.OnBudgetSpent(RunId("r-1"), MakeError(ErrorCode::kBudget, "$1 was reached"), story.now));
+    CHECK(ExplainJson(story.core.state(), story.run("r-1"), "", story.now).find("$1 was reached") != std::string::npos);
+    if (cancelled) story.Step(story.core.OnCancel(RunId("r-1"), false, "no more", story.now));
+    story.FinishAsTold("r-1");
+    CHECK(story.StateOf("r-1") == (cancelled ? "cancelled/cancelled" : "failed/budget"));
+    CHECK(story.DetailOf("r-1") == (cancelled ? "" : "$1 was reached"));
+  }
 }
 
 TEST_CASE("an output that cannot be published fails the run with what the registry said") {

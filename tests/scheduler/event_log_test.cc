@@ -86,6 +86,19 @@ TEST_CASE("a stop outlives the scheduler, also where the wish that led to it was
   CHECK(story.PlaceOf("r-1") == "n1:1");
 }
 
+TEST_CASE("what there is to say of a stop outlives the scheduler") {
+  StoredStory story;
+  story.Keep(story.Hello("n1", 1));
+  story.Keep(story.Submit(RunBuilder("r-1")));
+  const wire::AttemptRef ref = story.attempt("r-1").ref;
+  story.Keep(story.Step(story.core.OnBudgetSpent(RunId("r-1"), MakeError(ErrorCode::kBudget, "$1 was reached"), story.now)));
+  story.Restart();
+  story.Hello("n1", 1, 0, "1", {ref});
+  story.FinishAsTold("r-1");
+  CHECK(story.StateOf("r-1") == "failed/budget");
+  CHECK(story.DetailOf("r-1") == "$1 was reached");
+}
+
 TEST_CASE("a run that has ended leaves no leases") {
   StoredStory story;
   const auto leases = [&] { return *story.store->Read()->db().AskInteger("SELECT count(*) FROM work_lease"); };

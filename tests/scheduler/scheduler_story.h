@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/client_desk.h"
 #include "scheduler/core.h"
 
 namespace lorry {
@@ -114,6 +115,11 @@ class Story {
     if (reason != EndReason::kDone) finished.error.message = "as told";
     return Step(core.OnFinished(attempt.worker, 1, finished, now));
   }
+  // The attempt ends for the reason that it was told to stop for; its worker has nothing to add.
+  Actions FinishAsTold(const std::string& run) {
+    const Attempt& attempt = core.state().attempts.at(RunId(run));
+    return Step(core.OnFinished(attempt.worker, 1, {attempt.ref, attempt.stop_reason, {}, {}, 0, {}, ""}, now));
+  }
   // Device time of the whole attempt so far in one class, reported with a heartbeat.
   void Meter(const std::string& run, UsageClass usage_class, Instant t0, Instant t1) {
     const Attempt& attempt = core.state().attempts.at(RunId(run));
@@ -144,6 +150,7 @@ class Story {
     const Run& r = run(id);
     return std::string(RunStateName(r.state)) + (r.reason == EndReason::kNone ? "" : "/" + std::string(EndReasonName(r.reason)));
   }
+  std::string DetailOf(const std::string& id) const { return Summarize(core.state(), run(id), now).detail; }
   // "n1:2" where it runs on two devices of n1, else its state.
   std::string PlaceOf(const std::string& id) const {
     auto live = core.state().attempts.find(RunId(id));

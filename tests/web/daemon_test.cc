@@ -7,6 +7,7 @@
 #include "scheduler/scheduler.h"
 #include "tests/registry/registry_fixture.h"
 #include "tests/scheduler/hand_worker.h"
+#include "web/books_desk.h"
 #include "web/daemon.h"
 #include "web/site.h"
 
@@ -389,6 +390,27 @@ TEST_CASE("a job that could be given a kind of device without a price is refused
       CHECK(json::parse(quote->json)["usd_per_hour"] == usd);
     }
   }
+}
+
+TEST_CASE("a run that costs as much as its job allows is told both amounts") {
+  Lorryd lorryd;
+  auto store = Store::OpenReadOnly(lorryd.home_.path() + "/state.db");
+  REQUIRE(store.ok());
+  auto reader = (*store)->Read();
+  REQUIRE(reader.ok());
+  Run run;
+  run.spec.id = RunId("r-1");
+  run.spec.job_json = R"({"limits":{"max_cost_usd":"0.00001"}})";
+  const auto books = MakeBooksPort();
+  const auto reached = [&](Millis held) {  // at $0.05 an hour
+    const Instant t0 = *ParseUtc("2026-02-01T00:00:00Z");
+    return *books->LimitReached(reader->db(), run, {{DeviceId("n1/cpu-0"), "cpu", UsageClass::kProductive, t0, t0 + held}});
+  };
+  CHECK_FALSE(reached(Millis(719)).has_value());
+  REQUIRE(reached(Millis(720)).has_value());
+  CHECK(reached(Millis(2664))->Format() ==
+        "limits.max_cost_usd: $0.000010000 was reached: the run's device time had cost $0.000037000; submit the job again with a "
+        "higher one");
 }
 
 TEST_CASE("a question of another shape is refused") {
