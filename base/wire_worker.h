@@ -85,7 +85,7 @@ struct Grant {
   std::string kind;  // finetune, batch, command, ...
   std::string name;
   std::string project;
-  std::string job_json;           // the job as resolved, every name a digest
+  std::string job_json;           // the job, every default written out; what its names stood for is in `inputs`
   std::vector<DeviceId> devices;  // all of the attempt's; never more than the job asks for, but for an array
   std::vector<Input> inputs;
   std::vector<CheckpointRef> checkpoints;  // committed, newest first; resume from the first that is whole

@@ -1,5 +1,5 @@
-// A job as a person writes it in YAML, checked and resolved: what `lorry submit` sends, what stands in job.lock.yaml and
-// task.json, and what scheduler, worker, trainers and batch read.
+// A job as a person writes it in YAML, checked: what `lorry submit` sends, what stands in task.json, and what scheduler, worker,
+// trainers and batch read. Names of models and adapters are as they were written; scheduler/job_lock.h says what they stood for.
 //
 //   ParsedJob parsed = LoadJob("job.yaml", {"training.max_steps=10"});   // YAML -> JobSpec, or every error at once
 //   nlohmann::json json = ToJson(*parsed.spec);                          // canonical: same job, same bytes

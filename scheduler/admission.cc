@@ -83,7 +83,7 @@ Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, R
     }
     auto resolved = registry->Resolve(db, reference.text);
     if (!resolved.ok()) return SpecError(reference.key, resolved.error().message, resolved.error().hint);
-    if (reference.input == "base_model") spec->model = resolved->reference;
+    (reference.input == "base_model" ? spec->model : spec->adapter) = resolved->reference;
     spec->model_created = resolved->created;
     spec->inputs.push_back(wire::Input{reference.input, true, std::move(resolved->files)});
   }

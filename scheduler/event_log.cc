@@ -27,8 +27,9 @@ struct FixedPart {
   int64_t expires_after_ms = 0;
   wire::StopMode on_exceed = wire::StopMode::kCheckpoint;
   Instant model_created;
+  std::string adapter;
   LORRY_WIRE_FIELDS(inputs, after, gpu, device_kind, min_memory, devices, elastic, max_attempts, row_max_attempts, array,
-                    max_duration_ms, expires_after_ms, on_exceed, model_created)
+                    max_duration_ms, expires_after_ms, on_exceed, model_created, adapter)
 };
 struct MovingPart {
   wire::ErrorDetail error;
@@ -93,9 +94,9 @@ Digest ChainHash(const Digest& previous, Sequence seq, Instant at, const Event& 
 Status StoreRun(Database& db, const Run& run) {
   const RunSpec& s = run.spec;
   const FixedPart fixed{
-      s.inputs,        s.after,        s.needs.gpu,        s.needs.kind, s.needs.min_memory,     s.needs.count,
-      s.needs.elastic, s.max_attempts, s.row_max_attempts, s.array,      s.max_duration.count(), s.expires_after.count(),
-      s.on_exceed,     s.model_created};
+      s.inputs,        s.after,         s.needs.gpu,        s.needs.kind, s.needs.min_memory,     s.needs.count,
+      s.needs.elastic, s.max_attempts,  s.row_max_attempts, s.array,      s.max_duration.count(), s.expires_after.count(),
+      s.on_exceed,     s.model_created, s.adapter};
   const MovingPart moving{run.error,
                           static_cast<uint8_t>(run.wish),
                           run.why,
@@ -198,6 +199,7 @@ Result<Run> RunFromRow(const Rows& rows) {
   s.expires_after = Millis(f.expires_after_ms);
   s.on_exceed = f.on_exceed;
   s.model_created = f.model_created;
+  s.adapter = std::move(f.adapter);
   LORRY_ASSIGN_OR_RETURN(MovingPart m, FromBlob<MovingPart>(rows.Text(19), s.id.str()));
   run.error = std::move(m.error);
   run.wish = static_cast<Wish>(m.wish);
@@ -300,9 +302,9 @@ Status LoadAttempts(Database& db, State* state, Moment now) {
     attempt.stopping = record.stopping;
     attempt.stop_mode = record.stop_mode;
     attempt.stop_reason = record.stop_reason;
+    attempt.stop_error = std::move(record.error);
     // Its worker may never have heard of it; what it says when it comes back decides.
     Worker& worker = state->workers[record.worker];
-    attempt.stop_error = std::move(record.error);
     worker.id = record.worker;
     worker.last_seen = now;
     worker.heard_at = now.steady;

@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "scheduler/job_lock.h"
 
 namespace lorry {
 namespace {
@@ -49,15 +50,15 @@ Status Reactor::Load() {
   return OkStatus();
 }
 
-// The resolved job, for people and for `lorry reproduce`; JSON is YAML. A copy of what the state file holds, so it is not made
-// durable here: what a power cut takes is written again at the next start.
+// Made of what the state file holds, so it is not made durable here: what a power cut takes is written again at the next start.
 void Reactor::WriteJobLock(const RunSpec& spec) {
   const std::string folder = fmt::format("{}/runs/{}", parts_.home, spec.id);
   const std::string path = folder + "/job.lock.yaml";
+  const std::string text = JobLockText(spec);
   const auto size = FileSize(path);
-  if (size.ok() && size->count() == static_cast<int64_t>(spec.job_json.size() + 1)) return;
+  if (size.ok() && size->count() == static_cast<int64_t>(text.size())) return;
   if (!MakeDirectories(folder).ok()) return;
-  std::ofstream(path + ".new") << spec.job_json << '\n';
+  std::ofstream(path + ".new") << text;
   std::rename((path + ".new").c_str(), path.c_str());
 }
 

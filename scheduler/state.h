@@ -46,9 +46,10 @@ struct RunSpec {
   ProjectName project;
   std::string team;
   std::string model;      // for the books: the base model's name@version
+  std::string adapter;    // of a batch: its name@version; empty: none, or it came as a directory
   Instant model_created;  // the adapter's version, without one the model's; 0: that came as a directory
   std::string kind;
-  std::string job_json;  // as resolved
+  std::string job_json;  // every default written out; names as they were submitted (job_lock.h: as resolved)
   std::vector<wire::Input> inputs;
   std::vector<RunId> after;
   DeviceNeeds needs;
@@ -105,8 +106,8 @@ struct Attempt {
   bool stopping = false;
   wire::StopMode stop_mode = wire::StopMode::kCheckpoint;
   EndReason stop_reason = EndReason::kNone;
-  Steady last_said;               // when Grant or Stop was last sent
   wire::ErrorDetail stop_error;   // what there is to say of it; empty: the reason says all
+  Steady last_said;               // when Grant or Stop was last sent
   std::vector<wire::Span> spans;  // worker's clock
   std::string phase;
   // A question for rows or elements that has no answer yet.

@@ -16,6 +16,7 @@
 #include "registry/publication.h"
 #include "registry/registry_queries.h"
 #include "scheduler/event_log.h"
+#include "scheduler/job_lock.h"
 
 namespace lorry {
 namespace {
@@ -31,14 +32,6 @@ std::vector<BlobEntry> EntriesOf(const std::vector<wire::BlobFile>& files) {
 const wire::Input* FindInput(const std::vector<wire::Input>& inputs, const std::string& name) {
   const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const wire::Input& input) { return input.name == name; });
   return found == inputs.end() ? nullptr : &*found;
-}
-
-// What an input is, in one digest: its one file's, or that of the list of its files.
-Digest DigestOf(const wire::Input& input) {
-  if (!input.directory && input.files.size() == 1) return input.files[0].digest;
-  json files = json::array();
-  for (const wire::BlobFile& file : input.files) files.push_back({{"path", file.path}, {"sha256", file.digest.hex()}});
-  return Sha256Of(CanonicalJson(files));
 }
 
 std::string TextAt(const json& object, const char* key) {

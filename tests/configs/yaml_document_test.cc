@@ -7,6 +7,7 @@
 
 #include "configs/yaml_document.h"
 #include "configs/yaml_scalar.h"
+#include "configs/yaml_writer.h"
 
 namespace lorry {
 namespace {
@@ -85,6 +86,26 @@ TEST_CASE("scalars are those of JSON", "[yaml]") {
     CAPTURE(word);
     CHECK_FALSE(ClassifyPlainScalar(word).refusal.empty());
   }
+}
+
+TEST_CASE("what is written is read back as the same value, without quotes where they say nothing", "[yaml]") {
+  const nlohmann::json value = {
+      {"name", "docs/x@v3"},
+      {"words", {"yes",       "Null", "~", "010", "1_000", "2e-4", "-",  "- a",        "a: b",  "a #b",
+                 " a",        "a ",   "",  "|",   "{a}",   "*a",   "!t", "line\nline", "\"q\"", "\u00e9\u2028\x7f",
+                 "two words", "=",    "<<"}},
+      {"numbers", {0, -1, 2e-4, 1e300, true, nullptr}},
+      {"yes", nlohmann::json::object()},
+      {"a: b", nlohmann::json::array()},
+      {"lists", {{1, 2}, nlohmann::json::array(), {{"k", "v"}}}}};
+  const std::string text = WriteYaml(value);
+  CAPTURE(text);
+  const YamlDocument read = ReadYaml(text, "f");
+  CHECK(read.problems.empty());
+  REQUIRE(read.root != nullptr);
+  CHECK(JsonOfYaml(*read.root) == value);
+  CHECK(WriteYaml({{"a", {{"path", "/data/x.jsonl"}, {"words", {"two words", "2"}}}}}) ==
+        "a:\n  path: /data/x.jsonl\n  words:\n    - two words\n    - \"2\"\n");
 }
 
 TEST_CASE("size, depth and number of nodes are bounded", "[yaml]") {

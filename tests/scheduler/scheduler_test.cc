@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/transport/keys.h"
 #include "base/transport/scheduler_client.h"
+#include "scheduler/job_lock.h"
 #include "tests/scheduler/hand_worker.h"
 
 namespace lorry {
@@ -57,7 +58,27 @@ TEST_CASE("the same submission is the same run; another job under its id is refu
   REQUIRE_FALSE(other.ok());
   CHECK(ExitStatusOf(other.error().code) == 2);
   CHECK(client.List({})->size() == 1);
-  CHECK(FileExists(home.path() + "/runs/" + first->run.str() + "/job.lock.yaml"));
+  CHECK(*ReadFile(home.path() + "/runs/" + first->run.str() + "/job.lock.yaml") ==
+        "after: []\nargv:\n  - \":\"\narray: 3\nkind: command\nlabels: {}\nlimits:\n  on_exceed: checkpoint_and_stop\nname: "
+        "no-op\npriority: 50\n"
+        "project: docs\nresources:\n  cpus: 1\n  nodes: 1\n  threads_per_lane: 1\nretry:\n  max_attempts: 3\n  "
+        "other_device: false\n");
+}
+
+TEST_CASE("the lock of a job names versions, run ids and digests in place of what was asked for") {
+  RunSpec spec;
+  spec.kind = "batch";
+  spec.job_json = R"({"adapter":"acme/a@staging","after":["first"],"input":"/data/rows.jsonl","model":"m","name":"b"})";
+  spec.model = "library/m@v2";
+  spec.adapter = "acme/a@v7";
+  spec.after = {RunId("r-1")};
+  const wire::BlobFile file{"rows.jsonl", Sha256Of("rows"), 4};
+  spec.inputs = {{"input", false, {file}}, {"base_model", true, {file}}};
+  CHECK(JobLockText(spec) ==
+        "adapter: acme/a@v7\nafter:\n  - r-1\ninput: /data/rows.jsonl\ninputs:\n"
+        "  base_model: \"053c8fcdbf9d93e6b67e188c6e5960b9aa444aeed11c6848942c1ba3d070f7fb\"\n"  // of the list of its one file
+        "  input: bc51e9e65d79e1c90ba544ab2eae1044ccdf8c1af7a559ba375cba4276f7d99e\n"           // of that file
+        "model: library/m@v2\nname: b\n");
 }
 
 TEST_CASE("a repeated question gets the answer that it got, for a week") {

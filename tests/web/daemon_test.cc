@@ -495,6 +495,10 @@ TEST_CASE("what a run that has not ended needs of the registry is neither taken 
   const std::vector<wire::Input> inputs = {{"train", false, {{"train.jsonl", train.digest, train.size}}}};
   const auto made = lorryd.daemon_->scheduler().Call<wire::Submitted>(wire::Submit{SubmissionId("s-1"), job.dump(), inputs});
   if (!made.ok()) FAIL(made.error().Format());
+  const auto lock = ReadFile(lorryd.home_.path() + "/runs/" + made->run.str() + "/job.lock.yaml");
+  REQUIRE(lock.ok());
+  CHECK(lock->find("\nbase_model: acme/base@v1\n") != std::string::npos);
+  CHECK(lock->find("\n  train: \"" + train.digest.hex() + "\"\n") != std::string::npos);
   const auto removed = [&] { return lorryd.TryQuery("registry.remove", {{"kind", "model"}, {"reference", "acme/base@v1"}}); };
   CHECK(removed().error().Format().find("is the model of run " + made->run.str()) != std::string::npos);
   CHECK(push("Acme/Tuned", files.ModelFiles(2)).error().code == ErrorCode::kConflict);
