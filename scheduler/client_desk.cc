@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "configs/job_spec.h"
 #include "scheduler/event_log.h"
 #include "scheduler/placement.h"
 #include "scheduler/queries.h"
@@ -141,6 +142,15 @@ Error NoSuchRun(const RunId& run) {
   return MakeError(ErrorCode::kNotFound, fmt::format("run \"{}\" not found", run), "`lorry ps --all` lists them");
 }
 
+Status CheckRank(const RunSpec& run, uint32_t rank) {
+  LORRY_ASSIGN_OR_RETURN(const json document, ParseJson(run.job_json));
+  LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(document));
+  const int64_t ranks = job.command() == nullptr ? job.resources.Ranks() : 1;  // a command has one log, whatever it starts
+  if (rank < ranks) return OkStatus();
+  return MakeError(ErrorCode::kNotFound, fmt::format("run {} has no rank {}", run.id, rank),
+                   ranks == 1 ? "its only rank is 0" : fmt::format("its ranks are 0..{}", ranks - 1));
+}
+
 wire::RunSummary Summarize(const State& state, const Run& run, Instant now) {
   wire::RunSummary s;
   s.run = run.spec.id;
@@ -237,6 +247,7 @@ std::string ExplainJson(const State& state, const Run& run, const std::string& u
                                 attempt.devices.size(), attempt.devices.size() == 1 ? "" : "s",
                                 attempt.phase.empty() ? "startup" : attempt.phase));
     if (attempt.stopping) lines.push_back(fmt::format("it was told to stop ({})", EndReasonName(attempt.stop_reason)));
+    if (!attempt.stop_error.message.empty()) lines.push_back(attempt.stop_error.ToError().Format());
   } else {
     lines = WhyWaiting(state, run, now);
     if (run.last_reason != EndReason::kNone) {
@@ -247,7 +258,6 @@ std::string ExplainJson(const State& state, const Run& run, const std::string& u
   return ShownJson(json{{"run", run.spec.id.str()},
                         {"name", run.spec.name},
                         {"state", RunStateName(run.state)},
-    if (!attempt.stop_error.message.empty()) lines.push_back(attempt.stop_error.ToError().Format());
                         {"reason", EndReasonName(run.reason)},
                         {"lines", lines}});
 }

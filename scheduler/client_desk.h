@@ -11,6 +11,9 @@
 
 namespace lorry {
 
+// Errors: kNotFound, with the ranks that there are.
+Status CheckRank(const RunSpec& run, uint32_t rank);
+
 wire::RunSummary Summarize(const State& state, const Run& run, Instant now);
 wire::RunList ListRunsFor(const State& state, const wire::ListRuns& question, Instant now);
 // {run, name, project, kind, state, reason, error, attempts: [...], checkpoints, result, job, ...}

@@ -74,7 +74,11 @@ void Reactor::OnClientMessage(const Asker& asker, const wire::Message& message) 
       watched_up_to_ = Sequence();  // look at once
     })
     LORRY_ON(ReadLog, {
-      if (known(it.run) == nullptr) return;
+      const Run* run = known(it.run);
+      if (run == nullptr) return;
+      if (it.rank > 0) {
+        if (Status there = CheckRank(run->spec, it.rank); !there.ok()) return ReplyError(asker, there.error());
+      }
       reading_.push_back(Reading{asker, it, parts_.clock->MonotonicMillis() + std::min(it.wait_ms, kLongestPollMillis)});
     })
     default:

@@ -65,6 +65,34 @@ TEST_CASE("the same submission is the same run; another job under its id is refu
         "other_device: false\n");
 }
 
+TEST_CASE("the log of a rank that a run does not have is not found") {
+  TempDirectory home;
+  auto scheduler = StartIn(home.path());
+  SchedulerClient client = ClientOf(*scheduler);
+  const auto submit = [&](const char* id, const std::string& job, std::vector<wire::Input> inputs) {
+    auto made = client.Submit({SubmissionId(id), job, std::move(inputs)});
+    if (!made.ok()) FAIL(made.error().Format());
+    return made->run;
+  };
+  const RunId command = submit("s-1", kNoOp, {});
+  const RunId batch = submit("s-2",
+                             R"({"kind":"batch","name":"b","project":"docs","model":"/m","input":"/i","output":"/o",
+                                 "resources":{"cpus":4,"ranks":2}})",
+                             {{"base_model", true, {}}, {"input", false, {}}});
+  const auto says = [&](const RunId& run, uint32_t rank) {
+    wire::ReadLog question;
+    question.run = run;
+    question.rank = rank;
+    const auto piece = client.ReadLog(question);
+    if (!piece.ok()) CHECK(ExitStatusOf(piece.error().code) == 5);
+    return piece.ok() ? "" : piece.error().Format();
+  };
+  CHECK(says(command, 0).empty());
+  CHECK(says(command, 1) == fmt::format("run {} has no rank 1; its only rank is 0", command));
+  CHECK(says(batch, 1).empty());
+  CHECK(says(batch, 5) == fmt::format("run {} has no rank 5; its ranks are 0..1", batch));
+}
+
 TEST_CASE("the lock of a job names versions, run ids and digests in place of what was asked for") {
   RunSpec spec;
   spec.kind = "batch";
