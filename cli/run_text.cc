@@ -134,6 +134,10 @@ std::string LiveText(const wire::RunSummary& run) {
   return text;
 }
 
+std::string StoppingText(int64_t running) {
+  return running == 1 ? "1 run has not stopped yet" : fmt::format("{} runs have not stopped yet", running);
+}
+
 std::string ReadableJson(const json& document) {
   std::string text;
   AddReadable(document, "", text);

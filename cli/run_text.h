@@ -20,6 +20,9 @@ std::string StandingText(const wire::RunSummary& run);
 // What moves while a run runs: "loss 2.3100  812 tokens/s  $0.002100", of which what is not known is left out.
 std::string LiveText(const wire::RunSummary& run);
 
+// What `lorry down` waits for: "1 run has not stopped yet".
+std::string StoppingText(int64_t running);
+
 // Any JSON document as indented lines "key: value".
 std::string ReadableJson(const nlohmann::json& document);
 

@@ -21,6 +21,7 @@
 #include "base/transport/keys.h"
 #include "cli/home_state.h"
 #include "cli/machine_rates.h"
+#include "cli/run_text.h"
 #include "cli/supervisor.h"
 #include "configs/cluster_config.h"
 
@@ -28,7 +29,7 @@ namespace lorry {
 namespace {
 
 constexpr Millis kReadyWithin{30'000};
-constexpr Millis kWorkerGrace{180'000};  // running jobs write a checkpoint first
+constexpr Millis kWorkerGrace{180'000};  // for what runs to stop
 constexpr Millis kSchedulerGrace{15'000};
 constexpr Millis kPollEvery{100};
 constexpr int64_t kLongestLog = int64_t{1} << 30;
@@ -249,7 +250,8 @@ Result<int> Detach(Session& session, const UpOptions& options) {
   }
 }
 
-// Every running attempt writes a checkpoint and ends, and nothing new begins. Does nothing where no scheduler answers.
+// Every running attempt is stopped with the time for a checkpoint, and nothing new begins. Does nothing where no scheduler
+// answers.
 void DrainRuns(Session& session) {
   const int64_t deadline = SystemClock().MonotonicMillis() + kWorkerGrace.count();
   wire::WatchRun news;  // of all runs
@@ -258,7 +260,7 @@ void DrainRuns(Session& session) {
     const Result<nlohmann::json> answer = session.Ask("scheduler.drain", {{"drain", true}});
     const int64_t running = answer.ok() && answer->is_object() ? answer->value("running", int64_t{0}) : 0;
     if (running == 0 || SystemClock().MonotonicMillis() > deadline) return;
-    session.terminal().Progress(fmt::format("{} runs write a checkpoint", running), 0, 0);
+    session.terminal().Progress(StoppingText(running), 0, 0);
     const Result<SchedulerClient*> scheduler = session.Scheduler();
     if (!scheduler.ok()) return;
     const Result<wire::RunEvents> events = (*scheduler)->Watch(news);
@@ -295,7 +297,7 @@ Result<int> RunDown(Session& session) {
   }
   const int process = static_cast<int>(syscall(SYS_pidfd_open, running->pid, 0));
   if (process < 0) return ErrnoError("cannot watch process", std::to_string(running->pid));
-  session.terminal().Note("stopping; running jobs write a checkpoint first");
+  session.terminal().Note("stopping; what runs is told to stop first, and is queued again");
   DrainRuns(session);
   kill(running->pid, SIGTERM);
   pollfd ended = {process, POLLIN, 0};

@@ -71,5 +71,10 @@ TEST_CASE("what a followed run shows: its newest metrics and dollars, and why it
   CHECK(StandingText(run) == "r-1 succeeded");
 }
 
+TEST_CASE("what lorry down waits for is counted, whatever it is") {
+  CHECK(StoppingText(1) == "1 run has not stopped yet");
+  CHECK(StoppingText(2) == "2 runs have not stopped yet");
+}
+
 }  // namespace
 }  // namespace lorry
