@@ -31,9 +31,9 @@ void AddGenerateOptions(CLI::App& command, CommandOptions& options) {
   command.add_option("--top-k", options.sampling.top_k);
   command.add_option("--seed", options.sampling.seed);
   command.add_option("--stop", options.sampling.stop, "texts that end the answer");
-  command.add_option("--max-rows", options.max_rows, "rows computed at the same time")->check(CLI::PositiveNumber);
-  command.add_option("--lanes", options.lanes, "engines side by side")->check(CLI::PositiveNumber);
-  command.add_option("--tokens-per-step", options.tokens_per_step)->check(CLI::PositiveNumber);
+  command.add_option("--max-rows", options.max_rows, "rows computed at the same time")->check(CLI::Range(1, 65536));
+  command.add_option("--lanes", options.lanes, "engines side by side")->check(CLI::Range(1, 4096));
+  command.add_option("--tokens-per-step", options.tokens_per_step)->check(CLI::Range(1, 1048576));
 }
 
 int Exit(const lorry::Status& status) {

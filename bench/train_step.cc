@@ -205,10 +205,10 @@ int main(int argc, char** argv) {
   app.add_option("--adapter", options.adapter);
   app.add_option("--precision", options.precision)->check(CLI::IsMember({"bf16", "fp32"}));
   app.add_option("--steps", options.steps)->check(CLI::Range(6, 100000));
-  app.add_option("--rows-per-step", options.rows_per_step)->check(CLI::PositiveNumber);
-  app.add_option("--lanes", options.lanes)->check(CLI::PositiveNumber);
-  app.add_option("--threads-per-lane", options.threads_per_lane)->check(CLI::PositiveNumber);
-  app.add_option("--r", options.r)->check(CLI::PositiveNumber);
+  app.add_option("--rows-per-step", options.rows_per_step)->check(CLI::Range(1, 65536));
+  app.add_option("--lanes", options.lanes)->check(CLI::Range(1, 4096));
+  app.add_option("--threads-per-lane", options.threads_per_lane)->check(CLI::Range(1, 1024));
+  app.add_option("--r", options.r)->check(CLI::Range(1, 512));
   app.add_option("--learning-rate", options.learning_rate);
   CLI11_PARSE(app, argc, argv);
   return lorry::Run(options);

@@ -71,7 +71,7 @@ void AddJobCommands(CommandSet& set) {
     return RunLogs(session, *log_options);
   });
   logs.add_flag("-f,--follow", log_options->follow, "go on until the run ends");
-  logs.add_option("--rank", log_options->rank, "which rank (default 0)")->check(CLI::NonNegativeNumber);
+  logs.add_option("--rank", log_options->rank, "which rank (default 0)")->check(CLI::Range(0, 65535));
   AddStops(set);
   auto folder = std::make_shared<std::string>();
   AddRunCommand(set, "pull", "a run's outputs into a folder", run,

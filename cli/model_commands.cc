@@ -28,7 +28,7 @@ void AddGenerate(CommandSet& set) {
   generate.add_option("--adapter", options->adapter, "registry name or directory");
   generate.add_option("--prompt", options->prompt, "the prompt")->required();
   generate.add_option("--dtype", options->dtype, "bfloat16 (default) or float32")->check(CLI::IsMember({"float32", "bfloat16"}));
-  generate.add_option("--max-tokens", options->max_tokens, "of the answer (default 256)")->check(CLI::PositiveNumber);
+  generate.add_option("--max-tokens", options->max_tokens, "of the answer (default 256)")->check(CLI::Range(1, 1048576));
   generate.add_option("--temperature", options->temperature, "0 (default): greedy")->check(CLI::Range(0.0, 2.0));
   generate.add_option("--top-p", options->top_p, "of the sampled probability (default 1)")->check(CLI::Range(0.0, 1.0));
   generate.add_option("--seed", options->seed, "of the sampling (default 0)");

@@ -40,6 +40,8 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
       {{"cost", "--compare-api", "gpt-3.5-turbo-0613"}, 2, "--compare-api: not in this version"},
       {{"cost", "--scenario", "what-if.yaml"}, 2, "--scenario: not in this version"},
       {{"ps"}, 3, "no scheduler runs in "},
+      {{"generate", "--model", "m", "--prompt", "p", "--max-tokens", "0"}, 2, "--max-tokens: Value 0 not in range 1 to 1048576"},
+      {{"logs", "r-1", "--rank", "-1"}, 2, "--rank: Value -1 not in range 0 to 65535"},
       {{"submit", "configs/command.yaml"}, 3, "no scheduler runs in "},
       {{"tokenize", "--model", "./no-such-model"}, 5, ""},
       {{"ledger", "verify"}, 5, ""},
