@@ -139,9 +139,20 @@ class InputCheck {
     }
   }
 
+  // Rows are read here, and again when they are sent: a pipe has them once, and a device may never end.
+  bool MayHaveRows(const std::string& key, const std::string& path) {
+    std::error_code ignored;
+    const fs::file_type type = fs::status(path, ignored).type();
+    const bool is_device = type == fs::file_type::character || type == fs::file_type::block;
+    if (!is_device && type != fs::file_type::fifo && type != fs::file_type::socket) return true;
+    Fail(key, fmt::format("{} is a {}; a file is expected", path, is_device ? "device" : "pipe"), "write its rows into a file");
+    return false;
+  }
+
   // Every row of a training file; counts tokens where `report` is there.
   int64_t CheckTrainFile(const std::string& key, const std::string& path, const FinetuneSpec& job, const TokenizeReport* report,
                          bool count) {
+    if (!MayHaveRows(key, path)) return 0;
     Result<LineReader> lines = LineReader::Open(path);
     if (!lines.ok()) {
       Fail(key, lines.error());
@@ -239,6 +250,7 @@ class InputCheck {
       const Result<ChatTemplate> prompt = ChatTemplate::Parse(*job.prompt, "prompt");
       if (!prompt.ok()) return Fail("prompt", prompt.error().message, prompt.error().hint);
     }
+    if (!MayHaveRows("input", job.input)) return;
     Result<BatchRowReader> reader = BatchRowReader::Open(job.input, job.prompt.value_or(""));
     if (!reader.ok()) return Fail("input", reader.error());
     std::optional<TokenizeReport> report;

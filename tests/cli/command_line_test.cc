@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <string>
 #include <vector>
@@ -39,9 +40,9 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
       {{"token", "create", "--role", "engineer"}, 2, "--role engineer: not in this version"},
       {{"cost", "--compare-api", "gpt-3.5-turbo-0613"}, 2, "--compare-api: not in this version"},
       {{"cost", "--scenario", "what-if.yaml"}, 2, "--scenario: not in this version"},
-      {{"ps"}, 3, "no scheduler runs in "},
       {{"generate", "--model", "m", "--prompt", "p", "--max-tokens", "0"}, 2, "--max-tokens: Value 0 not in range 1 to 1048576"},
       {{"logs", "r-1", "--rank", "-1"}, 2, "--rank: Value -1 not in range 0 to 65535"},
+      {{"ps"}, 3, "no scheduler runs in "},
       {{"submit", "configs/command.yaml"}, 3, "no scheduler runs in "},
       {{"tokenize", "--model", "./no-such-model"}, 5, ""},
       {{"ledger", "verify"}, 5, ""},
@@ -54,6 +55,24 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
     CHECK(outcome.status == refusal.status);
     CHECK(outcome.err.substr(0, std::string(refusal.says).size()) == refusal.says);
     CHECK(outcome.out.empty());
+  }
+}
+
+TEST_CASE("a job's rows come from a file, not from a device, a pipe or a folder", "[cli]") {
+  const TempDirectory home;
+  const std::string pipe = home.path() + "/pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  const auto refused = [&](const std::string& job, const std::string& path, const std::string& key) {
+    const Outcome outcome = Lorry({"plan", "configs/" + job, "--set", key + "=" + path}, home.path() + "/home");
+    CHECK(outcome.status == 2);
+    return outcome.err;
+  };
+  for (const auto& [job, key] :
+       {std::pair{"finetune.yaml", "dataset.path"}, {"finetune.yaml", "dataset.validation"}, {"batch.yaml", "input"}}) {
+    CAPTURE(job, key);
+    CHECK(refused(job, "/dev/zero", key).find(fmt::format("{}: /dev/zero is a device", key)) != std::string::npos);
+    CHECK(refused(job, pipe, key).find(fmt::format("{}: {} is a pipe", key, pipe)) != std::string::npos);
+    CHECK(refused(job, home.path(), key).find("a folder; a file is expected") != std::string::npos);
   }
 }
 
