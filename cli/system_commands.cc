@@ -16,8 +16,8 @@ void AddUpAndDown(CommandSet& set) {
   up.add_option("--port", options->port, "of the pages; clients at +1, workers at +2 (default 8600)")
       ->check(CLI::Range(1, 65533));
   up.add_flag("--detach", options->detach, "return once everything answers");
-  AddCommand(set, set.app, "down", "ends what lorry up started; running jobs checkpoint first", "lorry down",
-             [](Session& session) { return RunDown(session); });
+  AddCommand(set, set.app, "down", "ends what lorry up started; what runs is told to stop first, and is queued again",
+             "lorry down", [](Session& session) { return RunDown(session); });
 }
 
 void AddTokens(CommandSet& set) {

@@ -19,7 +19,7 @@ struct UpOptions {
 // where a daemon does not come up (its log is named). The same with --detach as without.
 Result<int> RunUp(Session& session, const UpOptions& options);
 
-// Ends the home's daemons; running jobs checkpoint first. A home that is not up is no error.
+// Ends the home's daemons; what runs is told to stop first, and is queued again. A home that is not up is no error.
 Result<int> RunDown(Session& session);
 
 }  // namespace lorry
