@@ -138,9 +138,9 @@ Status CheckPrompt(std::span<const TokenId> prompt, int64_t max_positions, int64
 bool IsOpenAi(BatchForm form) { return form == BatchForm::kOpenAiChat || form == BatchForm::kOpenAiCompletion; }
 
 std::string RowErrorCode(const Error& error) {
-  static const std::set<std::string, std::less<>> kCodes = {"invalid_parameter", "unsupported_parameter",   "model_not_found",
-                                                            "empty_prompt",      "context_length_exceeded", "numerical_error",
-                                                            "given_up"};
+  static const std::set<std::string, std::less<>> kCodes = {
+      "invalid_parameter",       "unsupported_parameter",   "model_not_found", "empty_prompt",
+      "context_length_exceeded", "token_out_of_vocabulary", "numerical_error", "given_up"};
   return kCodes.contains(error.key) ? error.key : "invalid_row";
 }
 
