@@ -87,6 +87,7 @@ constexpr std::array kFeatures = {
     Feature{"strategy: refine", false},
     Feature{"strategy: single", true},
     Feature{"sweep", false},
+    Feature{"training.loraplus_lr_ratio", true},
 };
 
 }  // namespace

@@ -59,6 +59,7 @@ void Describe(V& v, TrainingSpec& training) {
   v.Field("micro_batches_per_step", training.micro_batches_per_step, {.min = 1, .max = 1e6});
   v.Field("eval_every_steps", training.eval_every_steps, {.min = 1, .max = 1e9});
   v.Field("learning_rate", training.learning_rate, {.min = 0, .max = 1, .above = true, .suggest_e4 = true});
+  v.Field("loraplus_lr_ratio", training.loraplus_lr_ratio, {.min = 1, .max = 1000});
   v.Field("lr_scheduler", training.lr_scheduler);
   v.Field("warmup_ratio", training.warmup_ratio, {.min = 0, .max = 1});
   v.Field("weight_decay", training.weight_decay, {.min = 0, .max = 1});

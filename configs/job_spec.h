@@ -74,6 +74,7 @@ struct TrainingSpec {
   std::optional<int64_t> micro_batches_per_step;
   std::optional<int64_t> eval_every_steps;
   double learning_rate = 2e-4;
+  std::optional<double> loraplus_lr_ratio;  // LoRA+: B learns so many times as fast as A
   LrScheduler lr_scheduler = LrScheduler::kCosine;
   double warmup_ratio = 0;
   double weight_decay = 0;

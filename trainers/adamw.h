@@ -21,7 +21,7 @@ struct AdamWOptions {
   double weight_decay = 0.0;
 };
 
-// A part of the vector with a learning rate of its own: [first, last) * factor (LoRA+ gives B a factor of 16).
+// A part of the vector with a learning rate of its own: [first, last) * factor (LoRA+ gives B one of its own).
 struct RateGroup {
   int64_t first = 0;
   int64_t last = 0;

@@ -16,6 +16,13 @@ class TrainedLora : public TrainedModel {
     return model_->ForwardBackward(batch, std::move(gradient));
   }
   Result<LossSum> EvalLoss(const PackedBatch& batch) const override { return model_->EvalLoss(batch); }
+  std::vector<RateGroup> RateGroups(double b_factor) const override {
+    std::vector<RateGroup> groups;
+    for (const Adapter::Slot& slot : model_->adapter().Slots()) {
+      groups.push_back({slot.offset, slot.offset + slot.rows * slot.columns, slot.is_b ? b_factor : 1.0});
+    }
+    return groups;
+  }
   Status WriteAdapter(const std::string& directory) const override { return WritePeftAdapter(directory, model_->adapter()); }
 
  private:

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "lora/lora_model.h"
 #include "model/net/packed_batch.h"
+#include "trainers/adamw.h"
 
 namespace lorry::trainers {
 
@@ -23,6 +25,8 @@ class TrainedModel {
   // Writes the gradient of LossSum::loss into `gradient`, of values()' layout; what it held is overwritten.
   virtual Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const = 0;
   virtual Result<LossSum> EvalLoss(const PackedBatch& batch) const = 0;
+  // LoRA+ (arXiv 2402.12354): all of values() in order, with factor `b_factor` where it is a B and 1 where it is an A.
+  virtual std::vector<RateGroup> RateGroups(double b_factor) const = 0;
   virtual Status WriteAdapter(const std::string& directory) const = 0;
 };
 

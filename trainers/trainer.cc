@@ -42,6 +42,7 @@ Trainer::Trainer(TrainerParts parts)
       optimizer_({.weight_decay = parts_.options.weight_decay}, parts_.model.values().numel(), parts_.model.values().device()),
       buffers_(parts_.model.values().numel(), parts_.model.values().device()),
       checkpoints_(parts_.run_dir) {
+  if (parts_.options.loraplus_lr_ratio) rate_groups_ = parts_.model.RateGroups(*parts_.options.loraplus_lr_ratio);
   schedule_.kind = parts_.options.schedule;
   schedule_.peak = parts_.options.learning_rate;
   schedule_.total_steps = plan_.TotalSteps(parts_.options.epochs, parts_.options.max_steps);
@@ -109,7 +110,7 @@ Status Trainer::OneStep() {
   if (!std::isfinite(loss) || !std::isfinite(norm)) return NotANumber(step, loss, norm);
 
   const double rate = schedule_.AtStep(state_.step);
-  optimizer_.Update(parts_.model.values(), gradient, rate);
+  optimizer_.Update(parts_.model.values(), gradient, rate, rate_groups_);
   parts_.model.ValuesChanged();
   buffers_.Give(std::move(gradient));
   ++state_.step;

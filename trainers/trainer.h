@@ -81,6 +81,7 @@ class Trainer {
   BatchPlan plan_;
   LearningRateSchedule schedule_;
   AdamW optimizer_;
+  std::vector<RateGroup> rate_groups_;  // empty: one rate for all
   GradientBuffers buffers_;
   CheckpointStore checkpoints_;
   std::optional<StepLog> log_;   // rank 0 only

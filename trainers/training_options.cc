@@ -66,6 +66,7 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   options.eval_every_steps = training.eval_every_steps;
   if (training.early_stopping) options.patience = training.early_stopping->patience;
   options.learning_rate = training.learning_rate;
+  options.loraplus_lr_ratio = training.loraplus_lr_ratio;
   options.schedule = ScheduleOf(training.lr_scheduler);
   options.warmup_ratio = training.warmup_ratio;
   options.weight_decay = training.weight_decay;

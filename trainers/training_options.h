@@ -37,6 +37,7 @@ struct TrainingOptions {
   std::optional<int64_t> eval_every_steps;
   std::optional<int64_t> patience;  // evaluations without a better loss until the run stops early
   double learning_rate = 2e-4;
+  std::optional<double> loraplus_lr_ratio;  // of B's learning rate to A's
   ScheduleKind schedule = ScheduleKind::kCosine;
   double warmup_ratio = 0;
   double weight_decay = 0;

@@ -7,10 +7,12 @@ usage: make_training.py OUT_DIR       (needs torch 2.11, transformers 5.23, peft
   train.jsonl     24 rows of prompt + completion
   initial/        the adapter as PEFT begins it (B zero), written by PEFT
   losses.json     20 steps of 4 rows in the file's order, fp32, AdamW at 2e-4, clipped at 1.0: loss and gradient norm of each step
+  loraplus.json   the same with PEFT's LoRA+ at ratio 16
 """
 import json, os, random, sys
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_scheduler
 
@@ -84,13 +86,16 @@ def rows(tok):
     return data
 
 
-def train(tok, model, data):
+def begin(model):
     model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="CAUSAL_LM",
         target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
     model.base_model.peft_config["default"].base_model_name_or_path = "tiny"
     model.save_pretrained(f"{out}/initial")
     os.remove(f"{out}/initial/README.md")
-    opt = torch.optim.AdamW([q for q in model.parameters() if q.requires_grad], lr=2e-4, weight_decay=0.0)
+    return model
+
+
+def train(model, data, opt):
     losses, norms = [], []
     model.train()
     for step in range(20):
@@ -113,4 +118,9 @@ def train(tok, model, data):
 json.dump(optimizer(), open(f"{out}/optimizer.json", "w"), indent=1)
 tok, model = base()
 data = rows(tok)
-json.dump(train(tok, model, data), open(f"{out}/losses.json", "w"), indent=1)
+model = begin(model)
+plain = torch.optim.AdamW([q for q in model.parameters() if q.requires_grad], lr=2e-4, weight_decay=0.0)
+json.dump(train(model, data, plain), open(f"{out}/losses.json", "w"), indent=1)
+model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(f"{out}/base", dtype=torch.float32), f"{out}/initial", is_trainable=True)
+plus = create_loraplus_optimizer(model, torch.optim.AdamW, lr=2e-4, loraplus_lr_ratio=16, weight_decay=0.0)
+json.dump(train(model, data, plus), open(f"{out}/loraplus.json", "w"), indent=1)

@@ -201,21 +201,23 @@ struct Run {
   }
 };
 
-TEST_CASE("from PEFT's first adapter, twenty steps in fp32 have PEFT's losses") {
+TEST_CASE("from PEFT's first adapter, twenty steps in fp32 have PEFT's losses, with LoRA+ as without") {
+  const bool plus = GENERATE(false, true);
   Run run;
   run.job["training"] = {{"max_steps", 20},       {"rows_per_micro_batch", 2},  {"micro_batches_per_step", 2},
                          {"learning_rate", 2e-4}, {"lr_scheduler", "constant"}, {"precision", "fp32"}};
+  if (plus) run.job["training"]["loraplus_lr_ratio"] = 16;
   run.job["dataset"]["shuffle"] = false;
   run.more_inputs["adapter"] = kGolden + "/initial";
   run.Finish();
-  const json golden = json::parse(*ReadFile(kGolden + "/losses.json"));
+  const json golden = json::parse(*ReadFile(kGolden + (plus ? "/loraplus.json" : "/losses.json")));
   const std::vector<double> losses = run.Losses();
   REQUIRE(losses.size() == 20);
   double farthest = 0;
   for (size_t step = 0; step < losses.size(); ++step) {
     farthest = std::max(farthest, std::abs(losses[step] - golden["losses"][step].get<double>()));
   }
-  INFO("farthest loss " << farthest);
+  INFO("farthest loss " << farthest << (plus ? " with LoRA+" : ""));
   CHECK(farthest < 2e-5);
 }
 

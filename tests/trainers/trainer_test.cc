@@ -32,6 +32,7 @@ class StandIn : public TrainedModel {
     return Sum(batch, gradient.data_ptr<float>());
   }
   Result<LossSum> EvalLoss(const PackedBatch& batch) const override { return Sum(batch, nullptr); }
+  std::vector<RateGroup> RateGroups(double b_factor) const override { return {{0, 9, 1.0}, {9, kValues, b_factor}}; }
   Status WriteAdapter(const std::string&) const override { return OkStatus(); }
   std::string Bytes() const { return {reinterpret_cast<const char*>(values_.const_data_ptr<float>()), kValues * sizeof(float)}; }
   bool not_a_number = false;
