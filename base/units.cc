@@ -41,17 +41,17 @@ Result<int64_t> ParseWithSuffix(std::string_view text, const std::array<Suffix, 
   return error;
 }
 
-// Reads exactly `digits` digits at `position`, advancing it; -1 where there are none.
-int ReadDigits(std::string_view text, size_t& position, size_t digits) {
-  if (position + digits > text.size()) return -1;
-  int value = 0;
+// Reads exactly `digits` digits at `position`, advancing it, as a number in [least, most].
+bool ReadNumber(std::string_view text, size_t& position, size_t digits, int least, int most, int& value) {
+  if (position + digits > text.size()) return false;
+  value = 0;
   for (size_t i = 0; i < digits; ++i) {
     const char c = text[position + i];
-    if (c < '0' || c > '9') return -1;
+    if (c < '0' || c > '9') return false;
     value = value * 10 + (c - '0');
   }
   position += digits;
-  return value;
+  return least <= value && value <= most;
 }
 
 bool ReadChar(std::string_view text, size_t& position, char c) {
@@ -66,18 +66,17 @@ struct Fields {
 
 bool ReadFields(std::string_view text, Fields& f) {
   size_t at = 0;
-  f.year = ReadDigits(text, at, 4);
-  if (f.year < 0 || !ReadChar(text, at, '-') || (f.month = ReadDigits(text, at, 2)) < 1 || f.month > 12 ||
-      !ReadChar(text, at, '-') || (f.day = ReadDigits(text, at, 2)) < 1 || f.day > 31) {
+  if (!ReadNumber(text, at, 4, 0, 9999, f.year) || !ReadChar(text, at, '-') || !ReadNumber(text, at, 2, 1, 12, f.month) ||
+      !ReadChar(text, at, '-') || !ReadNumber(text, at, 2, 1, 31, f.day)) {
     return false;
   }
   if (at == text.size()) return true;
-  if (!ReadChar(text, at, 'T') || (f.hour = ReadDigits(text, at, 2)) < 0 || f.hour > 23 || !ReadChar(text, at, ':') ||
-      (f.minute = ReadDigits(text, at, 2)) < 0 || f.minute > 59) {
+  if (!ReadChar(text, at, 'T') || !ReadNumber(text, at, 2, 0, 23, f.hour) || !ReadChar(text, at, ':') ||
+      !ReadNumber(text, at, 2, 0, 59, f.minute)) {
     return false;
   }
-  if (ReadChar(text, at, ':') && ((f.second = ReadDigits(text, at, 2)) < 0 || f.second > 59)) return false;
-  if (ReadChar(text, at, '.') && (f.milli = ReadDigits(text, at, 3)) < 0) return false;
+  if (ReadChar(text, at, ':') && !ReadNumber(text, at, 2, 0, 59, f.second)) return false;
+  if (ReadChar(text, at, '.') && !ReadNumber(text, at, 3, 0, 999, f.milli)) return false;
   return ReadChar(text, at, 'Z') && at == text.size();
 }
 

@@ -119,11 +119,11 @@ void CheckScheduler(Session& session, std::vector<Finding>& findings) {
   if (!session.is_remote() && !ReadHomeAddresses(session.home())) {
     findings.push_back(Good("scheduler", "not running; start it with lorry up"));
     if (const std::string stale = session.home() + "/up.json"; FileExists(stale)) {
-      const std::string home = session.home();
-      findings.push_back(Bad("up.json", "names a process that is gone", "lorry up writes it anew", [home]() -> Status {
-        RemoveHomeAddresses(home);
-        return OkStatus();
-      }));
+      findings.push_back(
+          Bad("up.json", "names a process that is gone", "lorry up writes it anew", [home = session.home()]() -> Status {
+            RemoveHomeAddresses(home);
+            return OkStatus();
+          }));
     }
     return;
   }

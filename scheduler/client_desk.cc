@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr Millis kRecent{24 * 3600 * 1000};
+constexpr Millis kRecent{int64_t{24} * 3600 * 1000};
 
 json TimeJson(Instant at) { return at == Instant() ? json() : json(FormatUtc(at)); }
 

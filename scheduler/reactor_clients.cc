@@ -12,7 +12,7 @@ namespace lorry {
 namespace {
 
 constexpr uint32_t kLongestPollMillis = 60000;
-constexpr Millis kAnswersKept{7 * 24 * 3600 * 1000};  // longer than any client repeats a question
+constexpr Millis kAnswersKept{int64_t{7} * 24 * 3600 * 1000};  // longer than any client repeats a question
 
 template <class Body>
 std::string Encoded(uint64_t request, const Result<Body>& result) {

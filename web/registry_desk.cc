@@ -25,6 +25,7 @@ using nlohmann::json;
 
 std::vector<BlobEntry> EntriesOf(const std::vector<wire::BlobFile>& files) {
   std::vector<BlobEntry> entries;
+  entries.reserve(files.size());
   for (const wire::BlobFile& file : files) entries.push_back({file.path, file.digest, file.size});
   return entries;
 }

@@ -102,6 +102,7 @@ Result<std::vector<bool>> SchedulerClient::HasBlobs(const std::vector<Digest>& d
   LORRY_ASSIGN_OR_RETURN(wire::BlobsPresent answer, Call<wire::BlobsPresent>(wire::HasBlobs{digests}));
   if (answer.present.size() != digests.size()) return MakeError(ErrorCode::kData, "the scheduler answered about other blobs");
   std::vector<bool> present;
+  present.reserve(answer.present.size());
   for (uint8_t flag : answer.present) present.push_back(flag != 0);
   return present;
 }
