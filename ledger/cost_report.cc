@@ -52,6 +52,7 @@ std::vector<std::pair<std::string, std::string>> KeysOf(CostGrouping by, const R
 // Keys in the order in which rows stand: attempts by number, everything else by its text.
 std::vector<std::string> SortKey(CostGrouping by, const std::vector<std::pair<std::string, std::string>>& keys) {
   std::vector<std::string> sort_key;
+  sort_key.reserve(keys.size());
   for (const auto& [name, value] : keys) {
     sort_key.push_back(by == CostGrouping::kAttempt && name == "attempt" ? fmt::format("{:0>20}", value) : value);
   }
@@ -221,6 +222,7 @@ std::string CostReportTable(const CostReport& report) {
   DeviceMillis device_ms;
   for (const CostRow& row : report.rows) {
     std::vector<std::string> line;
+    line.reserve(names.size() + 3);
     for (const auto& [name, value] : row.keys) line.push_back(value.empty() ? "-" : value);
     line.insert(line.end(), {HoursText(row.device_ms), ToRoundedString(row.usd, 6), CentsToString(row.usd_cents)});
     table.push_back(std::move(line));

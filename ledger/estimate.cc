@@ -20,7 +20,7 @@ Factors FactorsOf(std::vector<double> ratios) {
   if (ratios.size() < kEnoughLikeRuns) return {};
   std::sort(ratios.begin(), ratios.end());
   const auto decile = [&ratios](double share) {
-    return ratios[static_cast<size_t>(share * static_cast<double>(ratios.size() - 1) + 0.5)];
+    return ratios[static_cast<size_t>(std::lround(share * static_cast<double>(ratios.size() - 1)))];
   };
   return {decile(0.5), std::max(decile(0.9), decile(0.5)), fmt::format("{} like runs", ratios.size())};
 }

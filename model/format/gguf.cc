@@ -70,10 +70,9 @@ size_t FixedSize(ValueType type) {
     case ValueType::kU64:
     case ValueType::kI64:
     case ValueType::kF64:
-      return 8;
-    case ValueType::kText:
+    case ValueType::kText:  // of these two, the least that one can take
     case ValueType::kArray:
-      return 8;  // the least that one can take
+      return 8;
   }
   return 0;  // not a type of the format
 }
@@ -204,7 +203,7 @@ class GgufParser {
   Status ReadAs(int64_t* value) {
     T stored = 0;
     LORRY_TRY(Read(&stored));
-    *value = static_cast<int64_t>(stored);
+    *value = static_cast<int64_t>(stored);  // NOLINT(bugprone-signed-char-misuse): an int8 keeps its sign
     return OkStatus();
   }
 

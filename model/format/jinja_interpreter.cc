@@ -42,7 +42,7 @@ class Interpreter {
 
  private:
   // ---- names ----
-  void Define(std::string name, std::function<Result<Value>(const Arguments&)> call) {
+  void Define(const std::string& name, std::function<Result<Value>(const Arguments&)> call) {
     if (frames_[0].Find(name)) return;  // a variable of that name hides it
     Function function{name, std::move(call)};
     frames_[0].Set(name, Value(Value::State(std::make_shared<const Function>(std::move(function)))));

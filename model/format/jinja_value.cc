@@ -238,6 +238,7 @@ class JsonWriter {
   }
   Status WriteDict(const Dict& dict, int depth) {
     std::vector<const std::pair<std::string, Value>*> items;
+    items.reserve(dict.items.size());
     for (const auto& item : dict.items) items.push_back(&item);
     if (style_.sort_keys) std::stable_sort(items.begin(), items.end(), [](auto* a, auto* b) { return a->first < b->first; });
     out += '{';
