@@ -60,7 +60,7 @@ bool IsFromElsewhere(const HttpRequest& request) {
 }  // namespace
 
 std::string Sessions::Begin(const std::string& token_id, int64_t now_ms) {
-  const std::string id = RandomKey() + RandomKey();
+  std::string id = RandomKey() + RandomKey();
   std::lock_guard lock(mutex_);
   std::erase_if(sessions_, [now_ms](const auto& entry) { return entry.second.ends_ms <= now_ms; });
   if (sessions_.size() >= kMostSessions) {

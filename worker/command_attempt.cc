@@ -154,6 +154,7 @@ void CommandAttempt::SayElements() {
   if ((to_say_.started.empty() && to_say_.ended.empty()) || said_.size() >= kReportsOnTheirWay) return;
   to_say_.attempt = ref();
   std::vector<uint64_t> ended;
+  ended.reserve(to_say_.ended.size());
   for (const wire::ElementEnd& end : to_say_.ended) ended.push_back(end.element);
   said_[around_.outbox->Keep(std::move(to_say_), ref().epoch)] = std::move(ended);
   to_say_ = {};

@@ -79,6 +79,7 @@ uint64_t CounterIn(const std::string& path) {
 std::vector<SpawnOptions> PlanLaunch(const RankLaunch& launch) {
   if (launch.mpi && launch.ranks > 1) return {UnderMpi(launch)};
   std::vector<SpawnOptions> processes;
+  processes.reserve(static_cast<size_t>(launch.ranks));
   for (int rank = 0; rank < launch.ranks; ++rank) processes.push_back(OneRank(launch, rank));
   return processes;
 }
