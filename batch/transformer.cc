@@ -11,6 +11,7 @@
 #include <new>
 
 #include "model/net/attention_kernel.h"
+#include "model/net/norm.h"
 #include "model/net/row_kernels.h"
 
 namespace lorry {
@@ -180,6 +181,12 @@ void TransformerModel::Attend(size_t layer, const Plan& plan, Workspace& work) c
   const int64_t heads = config.heads, kv_heads = config.kv_heads, d = config.head_dim, element = ElementBytes(precision);
   const int64_t qkv_stride = (heads + 2 * kv_heads) * d;
   auto* qkv = static_cast<std::byte*>(work.qkv.data_ptr());
+  if (config.qk_norm) {
+    const LayerWeights& weights = weights_->layers()[layer];
+    const at::Tensor heads_THD = work.qkv.view({plan.rows, heads + 2 * kv_heads, d});
+    RmsNormHeads(heads_THD.narrow(1, 0, heads), weights.q_norm_D, config.rms_norm_eps);
+    RmsNormHeads(heads_THD.narrow(1, heads, kv_heads), weights.k_norm_D, config.rms_norm_eps);
+  }
   RopeRowsInPlace(precision, {.x = qkv,
                               .row_stride = qkv_stride,
                               .head_stride = d,

@@ -47,7 +47,7 @@ class TransformerModel : public DecodeModel {
   TransformerModel(std::shared_ptr<const DecoderWeights> weights, std::shared_ptr<const SeparateAdapter> adapter);
 
   int64_t vocab_size() const override { return weights_->config().vocab_size; }
-  int64_t max_positions() const override { return weights_->config().max_positions; }
+  int64_t max_positions() const override { return weights_->config().GenerationPositions(); }
   int64_t BytesPerToken() const override;
   std::unique_ptr<SequenceMemory> NewSequence(int64_t capacity) override;
   // kOutOfMemory, or kInternal with LibTorch's text.

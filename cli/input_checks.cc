@@ -83,10 +83,6 @@ class InputCheck {
       Fail(key, directory.error());
       return std::nullopt;
     }
-    if (const Status runnable = CheckRunnable(directory->config(), model->path + "/config.json"); !runnable.ok()) {
-      Fail(key, runnable.error());
-      return std::nullopt;
-    }
     checked_.facts.model = directory->config();
     if (!model->digest.empty()) checked_.facts.model_version = model->reference;
     checked_.facts.model_bytes = directory->WeightBytes();
@@ -301,7 +297,7 @@ class InputCheck {
     LORRY_ASSIGN_OR_RETURN(const BatchRequest request, ReadBatchRequest(row, rules));
     if (report == nullptr) return OkStatus();
     InputFacts& facts = checked_.facts;
-    const int64_t context = facts.model->max_positions;
+    const int64_t context = facts.model->GenerationPositions();
     LORRY_ASSIGN_OR_RETURN(const EncodedPrompt prompt, EncodeBatchPrompt(row, report->tokenizer(), report->chat_template(), {}));
     LORRY_TRY(CheckPrompt(prompt.ids, context, facts.model->vocab_size));
     const auto tokens = static_cast<int64_t>(prompt.ids.size());

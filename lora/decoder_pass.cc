@@ -7,12 +7,17 @@
 namespace lorry {
 namespace {
 
-at::Tensor Positions(const PackedBatch& batch, at::Device device) {
+// Each token's row of the rotary tables.
+at::Tensor Positions(const PackedBatch& batch, const DecoderWeights& base) {
+  const ModelConfig& config = base.config();
   at::Tensor positions = at::empty({batch.Tokens()}, at::kInt);
   auto* out = positions.data_ptr<int32_t>();
-  for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d)
-    for (int32_t t = batch.document_starts[d]; t < batch.document_starts[d + 1]; ++t) out[t] = t - batch.document_starts[d];
-  return positions.to(device);
+  for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
+    const int32_t begin = batch.document_starts[d], end = batch.document_starts[d + 1];
+    const auto first = static_cast<int32_t>(FirstRopeRow(config.rope, end - begin, config.max_positions));
+    for (int32_t t = begin; t < end; ++t) out[t] = first + t - begin;
+  }
+  return positions.to(base.device());
 }
 
 at::Tensor FromVector(const std::vector<int32_t>& values) {
@@ -30,7 +35,7 @@ DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLa
       layers_(layers),
       batch_(batch),
       wanted_(wanted),
-      positions_(Positions(batch, base.device())),
+      positions_(Positions(batch, base)),
       predicting_(FromVector(batch.PredictingPositions()).to(base.device(), at::kLong)) {}
 
 void DecoderPass::Forward(bool keep) {
@@ -85,13 +90,34 @@ void DecoderPass::Rope(const at::Tensor& qkv, RopeDirection direction) const {
             direction);
 }
 
+void DecoderPass::Place(size_t index, const at::Tensor& qkv) const {
+  const LayerWeights& weights = base_.layers()[index];
+  if (config_.qk_norm) {
+    const Heads heads = Split(qkv);
+    RmsNormHeads(heads.q, weights.q_norm_D, config_.rms_norm_eps);
+    RmsNormHeads(heads.k, weights.k_norm_D, config_.rms_norm_eps);
+  }
+  Rope(qkv, RopeDirection::kForward);
+}
+
+void DecoderPass::Unplace(size_t index, const at::Tensor& d_qkv, const at::Tensor& qkv) const {
+  Rope(d_qkv, RopeDirection::kBackward);
+  if (!config_.qk_norm) return;
+  const LayerWeights& weights = base_.layers()[index];
+  const Heads heads = Split(qkv), d_heads = Split(d_qkv);
+  RmsNormHeadsBackward(d_heads.q, heads.q, weights.q_norm_D, config_.rms_norm_eps);
+  RmsNormHeadsBackward(d_heads.k, heads.k, weights.k_norm_D, config_.rms_norm_eps);
+}
+
 at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& tape) const {
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
   tape.x = x;
   auto qkv = layer.qkv.Forward(RmsNorm(x, weights.attention_norm_M, config_.rms_norm_eps), {});
-  Rope(qkv.y, RopeDirection::kForward);
-  const Heads heads = Split(qkv.y);
+  // The norms' gradient needs what came in, attention's what came out: one is kept, the other made again.
+  const at::Tensor placed = config_.qk_norm ? qkv.y.clone() : qkv.y;
+  Place(index, placed);
+  const Heads heads = Split(placed);
   tape.attended =
       CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
           .view({x.size(0), -1});
@@ -125,13 +151,15 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   tape.gate_up.reset();
   const auto o = layer.o.BackwardInput(dx_middle, true);
   layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, dx_middle, o.du, gradient);
-  const at::Tensor d_qkv = at::empty_like(tape.qkv);
-  const Heads heads = Split(tape.qkv), d_heads = Split(d_qkv);
+  at::Tensor placed = tape.qkv;
+  if (config_.qk_norm) Place(index, placed = tape.qkv.clone());
+  const at::Tensor d_qkv = at::empty_like(placed);
+  const Heads heads = Split(placed), d_heads = Split(d_qkv);
   AttentionGradients gradients{d_heads.q, d_heads.k, d_heads.v};
   CausalAttentionBackward({Widen(index, o.dx).view_as(heads.q), heads.q, heads.k, heads.v, tape.attended.view_as(heads.q),
                            tape.log_sum_exp, batch_.document_starts, Window(index)},
                           gradients);
-  Rope(d_qkv, RopeDirection::kBackward);
+  Unplace(index, d_qkv, tape.qkv);
   const bool first = index == 0;  // nothing before it is trained
   const auto qkv = layer.qkv.BackwardInput(d_qkv, !first);
   const at::Tensor normed = RmsNorm(tape.x, weights.attention_norm_M, config_.rms_norm_eps);

@@ -46,7 +46,7 @@ class DecoderPass {
  private:
   struct Tape {
     at::Tensor x, x_middle;  // residual stream before attention [T, M], before the MLP [T, M], in the last layer [W, M]
-    at::Tensor qkv;          // after rotary positions
+    at::Tensor qkv;          // after rotary positions; before the heads' norms where the family has them
     at::Tensor attended, log_sum_exp;
     at::Tensor gate_up;
     at::Tensor u_qkv, u_o, u_gate_up, u_down;
@@ -56,6 +56,10 @@ class DecoderPass {
   };
   Heads Split(const at::Tensor& qkv) const;
   void Rope(const at::Tensor& qkv, RopeDirection direction) const;
+  // q and k as attention reads them: normed head by head where the family does, then turned to their positions. In place.
+  void Place(size_t index, const at::Tensor& qkv) const;
+  // From the gradient by placed q, k and v to that by the projection's result. In place.
+  void Unplace(size_t index, const at::Tensor& d_qkv, const at::Tensor& qkv) const;
   at::Tensor LayerForward(size_t index, const at::Tensor& x, Tape& tape) const;
   at::Tensor LayerBackward(size_t index, const at::Tensor& dx, Tape tape, at::Tensor& gradient) const;
   at::Tensor MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const;
@@ -70,7 +74,7 @@ class DecoderPass {
   const std::vector<AdaptedLayer>& layers_;
   const PackedBatch& batch_;
   const WantedPositions wanted_;
-  at::Tensor positions_;   // [T] int32: of each token in its document
+  at::Tensor positions_;   // [T] int32: each token's row of the rotary tables
   at::Tensor predicting_;  // [N] int64
   at::Tensor x_;           // the residual stream [T, M], at the end [W, M]
   std::vector<Tape> tapes_;

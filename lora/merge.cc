@@ -14,7 +14,7 @@ WeightPatch MergePatch(const Adapter& adapter) {
     if (!name.ends_with(kSuffix)) return weight;
     const std::string_view module(name.data(), name.size() - kSuffix.size());
     for (const AdaptedLinear& linear : adapter.linears())
-      if (linear.module == module) return MergedWeight(weight, linear, adapter.values());
+      if (linear.module == module) return MergedWeight(weight.to(at::kFloat), linear, adapter.values());
     return weight;
   };
 }

@@ -61,6 +61,10 @@ struct ModelConfig {
   std::optional<int32_t> bos_id, pad_id;
   std::vector<int32_t> eos_ids;  // config.json has one or a list
 
+  // The longest sequence that can be written token by token: keys once computed stay, so a longrope model's, whose positions turn
+  // otherwise in longer sequences, ends where that begins. Training reads whole sequences, up to max_positions.
+  int64_t GenerationPositions() const;
+
   // Weights of the layers, embedding (and head where it is not tied) and norms; the largest int64 where they are more.
   int64_t ParameterCount() const;
 };
@@ -69,10 +73,6 @@ struct ModelConfig {
 Result<ModelConfig> ParseModelConfig(const nlohmann::json& config, const std::string& file);
 Result<ModelConfig> ParseModelConfigText(std::string_view text, const std::string& file);
 Result<ModelConfig> ReadModelConfig(const std::filesystem::path& config_json);
-
-// kUnsupported, naming the field of `file` (a config.json), where model/net cannot compute what the configuration says: for
-// whoever wants to know before the weights are loaded.
-Status CheckRunnable(const ModelConfig& config, const std::string& file);
 
 // What generation_config.json (or, without it, config.json) says of how to sample.
 struct GenerationConfig {

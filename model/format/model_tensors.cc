@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include <fmt/format.h>
@@ -58,6 +59,11 @@ std::vector<ExpectedTensor> LinearModules(const ModelConfig& config) {
     }
   }
   return modules;
+}
+
+int64_t ModelConfig::GenerationPositions() const {
+  if (rope.type != RopeType::kLongRope) return max_positions;
+  return std::min(max_positions, rope.original_max_position_embeddings);
 }
 
 int64_t ModelConfig::ParameterCount() const {

@@ -4,6 +4,18 @@
 #include "model/net/tensor_rows.h"
 
 namespace lorry {
+namespace {
+
+// One head of all rows.
+RowsIn HeadIn(const at::Tensor& x_THD, int64_t head) {
+  return {static_cast<const std::byte*>(x_THD.const_data_ptr()) + head * x_THD.stride(1) * x_THD.element_size(), x_THD.stride(0)};
+}
+RowsOut HeadOut(const at::Tensor& x_THD, int64_t head) {
+  return {static_cast<std::byte*>(x_THD.data_ptr()) + head * x_THD.stride(1) * x_THD.element_size(), x_THD.stride(0)};
+}
+
+}  // namespace
+
 at::Tensor RmsNormPlain(const at::Tensor& x, const at::Tensor& weight_M, double eps) {
   const at::Tensor wide = Widen(x);
   const at::Tensor inverse = at::rsqrt(wide.square().mean(-1, true) + eps);
@@ -38,6 +50,28 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
                    passing.defined() ? RowsOf(passing) : RowsIn{}, rows.numel() / rows.size(-1), rows.size(-1),
                    MutableRowsOf(dx));
   return dx;
+}
+
+void RmsNormHeads(at::Tensor x_THD, const at::Tensor& weight_D, double eps) {
+  if (!HasKernel(x_THD)) {
+    x_THD.copy_(RmsNormPlain(x_THD, weight_D, eps));
+    return;
+  }
+  for (int64_t head = 0; head < x_THD.size(1); ++head) {
+    NormRows(PrecisionOf(x_THD), HeadIn(x_THD, head), weight_D.const_data_ptr<float>(), eps, x_THD.size(0), x_THD.size(2),
+             HeadOut(x_THD, head));
+  }
+}
+
+void RmsNormHeadsBackward(at::Tensor dy_THD, const at::Tensor& x_THD, const at::Tensor& weight_D, double eps) {
+  if (!HasKernel(dy_THD)) {
+    dy_THD.copy_(RmsNormBackwardPlain(dy_THD, x_THD, weight_D, eps));
+    return;
+  }
+  for (int64_t head = 0; head < dy_THD.size(1); ++head) {
+    NormRowsBackward(PrecisionOf(dy_THD), HeadIn(dy_THD, head), HeadIn(x_THD, head), weight_D.const_data_ptr<float>(), eps, {},
+                     dy_THD.size(0), dy_THD.size(2), HeadOut(dy_THD, head));
+  }
 }
 
 }  // namespace lorry

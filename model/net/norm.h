@@ -18,4 +18,10 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
                            const at::Tensor& passing = {});
 at::Tensor RmsNormBackwardPlain(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight_M, double eps);
 
+// The same over the last dimension of each head, in place on x [T, H, D] (strides free but for the last, which is 1): what
+// Qwen3 does to q and k before their positions. weight_D fp32.
+void RmsNormHeads(at::Tensor x_THD, const at::Tensor& weight_D, double eps);
+// In place on dy [T, H, D]: from the gradient by the norm's result to that by x, which is as it came in.
+void RmsNormHeadsBackward(at::Tensor dy_THD, const at::Tensor& x_THD, const at::Tensor& weight_D, double eps);
+
 }  // namespace lorry

@@ -1,7 +1,9 @@
 #include "model/net/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "model/net/row_kernels.h"
 #include "model/net/tensor_rows.h"
@@ -9,10 +11,10 @@
 namespace lorry {
 namespace {
 
-// 1 / theta^(2 i / D), in fp32 as transformers computes it: its fp64 models keep these angles too.
-at::Tensor InverseFrequencies(double theta, int64_t head_dim) {
+// theta^(2 i / D), in fp32 as transformers computes it: its fp64 models keep these angles too.
+at::Tensor WaveNumbers(double theta, int64_t head_dim) {
   const at::Tensor exponents = at::arange(0, head_dim, 2, at::kLong).to(at::kFloat) / static_cast<double>(head_dim);
-  return 1.0 / at::pow(at::Scalar(theta), exponents);
+  return at::pow(at::Scalar(theta), exponents);
 }
 
 // Llama 3: long waves are stretched by `factor`, short ones kept, those between blended.
@@ -27,25 +29,77 @@ at::Tensor Llama3Frequencies(const RopeConfig& rope, const at::Tensor& frequenci
   return at::where(between, blended, stretched);
 }
 
-}  // namespace
+// The pair that makes `turns` full turns over the original length, as a fraction of pairs.
+double PairOfTurns(const RopeConfig& rope, double turns, int64_t head_dim) {
+  const auto length = static_cast<double>(rope.original_max_position_embeddings);
+  return static_cast<double>(head_dim) * std::log(length / (turns * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
+}
 
-Result<std::pair<at::Tensor, at::Tensor>> RopeTables(const RopeConfig& rope, int64_t head_dim, int64_t positions) {
-  at::Tensor frequencies = InverseFrequencies(rope.theta, head_dim);
+// YaRN: fast pairs keep their speed, slow ones are slowed down by `factor`, a ramp between.
+at::Tensor YarnFrequencies(const RopeConfig& rope, int64_t head_dim) {
+  const at::Tensor waves = WaveNumbers(rope.theta, head_dim);
+  double low = PairOfTurns(rope, rope.beta_fast, head_dim), high = PairOfTurns(rope, rope.beta_slow, head_dim);
+  if (rope.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, static_cast<double>(head_dim - 1));
+  if (low == high) high += 0.001;
+  const at::Tensor ramp = at::clamp((at::arange(head_dim / 2, at::kFloat) - low) / (high - low), 0, 1);
+  const at::Tensor kept = 1 - ramp;
+  return 1.0 / (rope.factor * waves) * (1 - kept) + 1.0 / waves * kept;
+}
+
+double YarnScale(double factor, double weight) { return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0; }
+
+// What cos and sin are multiplied by.
+double AttentionFactor(const RopeConfig& rope) {
+  if (rope.attention_factor && (rope.type == RopeType::kYarn || rope.type == RopeType::kLongRope)) return *rope.attention_factor;
+  if (rope.type == RopeType::kYarn) {
+    const bool weighed = rope.mscale.value_or(0) != 0 && rope.mscale_all_dim.value_or(0) != 0;
+    return weighed ? YarnScale(rope.factor, *rope.mscale) / YarnScale(rope.factor, *rope.mscale_all_dim)
+                   : YarnScale(rope.factor, 1);
+  }
+  if (rope.type == RopeType::kLongRope && rope.factor > 1) {
+    return std::sqrt(1 + std::log(rope.factor) / std::log(static_cast<double>(rope.original_max_position_embeddings)));
+  }
+  return 1.0;
+}
+
+at::Tensor LongRopeFrequencies(const RopeConfig& rope, const std::vector<double>& factors, int64_t head_dim) {
+  const at::Tensor stretch = at::empty({head_dim / 2}, at::kFloat);
+  std::copy(factors.begin(), factors.end(), stretch.data_ptr<float>());
+  return 1.0 / (stretch * WaveNumbers(rope.theta, head_dim));
+}
+
+// One row of speeds for each set of positions.
+std::vector<at::Tensor> Frequencies(const RopeConfig& rope, int64_t head_dim) {
   switch (rope.type) {
     case RopeType::kDefault:
+    case RopeType::kDynamic:
       break;
     case RopeType::kLinear:
-      frequencies = frequencies / rope.factor;
-      break;
+      return {1.0 / WaveNumbers(rope.theta, head_dim) / rope.factor};
     case RopeType::kLlama3:
-      frequencies = Llama3Frequencies(rope, frequencies);
-      break;
-    default:
-      return MakeError(ErrorCode::kUnsupported, "rope_scaling of this type is not in this version",
-                       "default, linear and llama3 are");
+      return {Llama3Frequencies(rope, 1.0 / WaveNumbers(rope.theta, head_dim))};
+    case RopeType::kYarn:
+      return {YarnFrequencies(rope, head_dim)};
+    case RopeType::kLongRope:
+      return {LongRopeFrequencies(rope, rope.short_factor, head_dim), LongRopeFrequencies(rope, rope.long_factor, head_dim)};
   }
-  const at::Tensor angles = at::outer(at::arange(positions, at::kLong).to(at::kFloat), frequencies);
-  return std::pair{at::cos(angles).contiguous(), at::sin(angles).contiguous()};
+  return {1.0 / WaveNumbers(rope.theta, head_dim)};
+}
+
+}  // namespace
+
+RopeTables MakeRopeTables(const RopeConfig& rope, int64_t head_dim, int64_t positions) {
+  const at::Tensor steps = at::arange(positions, at::kLong).to(at::kFloat);
+  std::vector<at::Tensor> angles;
+  for (const at::Tensor& frequencies : Frequencies(rope, head_dim)) angles.push_back(at::outer(steps, frequencies));
+  const at::Tensor all = at::cat(angles);
+  const double factor = AttentionFactor(rope);
+  return {(at::cos(all) * factor).contiguous(), (at::sin(all) * factor).contiguous()};
+}
+
+int64_t FirstRopeRow(const RopeConfig& rope, int64_t length, int64_t positions) {
+  return rope.type == RopeType::kLongRope && length > rope.original_max_position_embeddings ? positions : 0;
 }
 
 at::Tensor ApplyRopePlain(const at::Tensor& x_THD, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,

@@ -21,9 +21,9 @@ struct RowsOut {
   int64_t stride = 0;
 };
 
-// y = x / sqrt(mean(x^2) + eps) * weight.
+// y = x / sqrt(mean(x^2) + eps) * weight; y may be x.
 void NormRows(Precision precision, RowsIn x, const float* weight, double eps, int64_t rows, int64_t columns, RowsOut y);
-// dx = its gradient for dy, plus `add` where add.start is not null (the gradient that passes by).
+// dx = its gradient for dy, plus `add` where add.start is not null (the gradient that passes by); dx may be dy.
 void NormRowsBackward(Precision precision, RowsIn dy, RowsIn x, const float* weight, double eps, RowsIn add, int64_t rows,
                       int64_t columns, RowsOut dx);
 

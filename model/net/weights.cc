@@ -57,9 +57,9 @@ class WeightLoader {
     weights->config_ = config_;
     weights->precision_ = precision_;
     weights->device_ = options_.device;
-    LORRY_ASSIGN_OR_RETURN(const auto tables, RopeTables(config_.rope, config_.head_dim, config_.max_positions));
-    weights->rope_cos_ = tables.first.to(options_.device);
-    weights->rope_sin_ = tables.second.to(options_.device);
+    const RopeTables tables = MakeRopeTables(config_.rope, config_.head_dim, config_.max_positions);
+    weights->rope_cos_ = tables.cos.to(options_.device);
+    weights->rope_sin_ = tables.sin.to(options_.device);
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
       LORRY_ASSIGN_OR_RETURN(LayerWeights loaded, Layer(layer));
       for (const Linear* linear : {&loaded.qkv, &loaded.o, &loaded.gate_up, &loaded.down}) bytes_ += linear->ResidentBytes();
@@ -80,7 +80,6 @@ class WeightLoader {
 
  private:
   Status Check() const {
-    LORRY_TRY(CheckRunnable(config_, "config.json"));
     if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16()) {
       return MakeError(ErrorCode::kUnsupported, "this CPU has no AVX-512 BF16", "use precision: fp32");
     }
@@ -121,6 +120,10 @@ class WeightLoader {
     LayerWeights layer;
     LORRY_ASSIGN_OR_RETURN(layer.attention_norm_M, Norm(prefix + "input_layernorm.weight"));
     LORRY_ASSIGN_OR_RETURN(layer.mlp_norm_M, Norm(prefix + "post_attention_layernorm.weight"));
+    if (config_.qk_norm) {
+      LORRY_ASSIGN_OR_RETURN(layer.q_norm_D, Norm(prefix + "self_attn.q_norm.weight"));
+      LORRY_ASSIGN_OR_RETURN(layer.k_norm_D, Norm(prefix + "self_attn.k_norm.weight"));
+    }
     LORRY_ASSIGN_OR_RETURN(layer.qkv, Load(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"}, config_.qkv_bias));
     LORRY_ASSIGN_OR_RETURN(layer.o, Load(prefix + "self_attn.", {"o_proj"}, config_.o_bias));
     LORRY_ASSIGN_OR_RETURN(layer.gate_up, Load(prefix + "mlp.", {"gate_proj", "up_proj"}, config_.mlp_bias));

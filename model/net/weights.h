@@ -27,6 +27,7 @@ namespace lorry {
 struct LayerWeights {
   at::Tensor attention_norm_M;  // weights of RMSNorm, fp32
   at::Tensor mlp_norm_M;
+  at::Tensor q_norm_D, k_norm_D;  // of each head, before its position; not defined where the family has none
   Linear qkv;      // [(heads + 2 kv_heads) * D, M]: parts q, k, v
   Linear o;        // [M, heads * D]
   Linear gate_up;  // [2 I, M]: parts gate, up
@@ -61,7 +62,7 @@ class DecoderWeights {
   const at::Tensor& final_norm_M() const { return final_norm_M_; }
   const OutputHead& head() const { return head_; }
 
-  // cos and sin of each position: fp32 [max_positions, D / 2] each, with the family's scaling in them.
+  // cos and sin of each position: fp32 [rows, D / 2] each, with the family's scaling in them (rope.h).
   const at::Tensor& rope_cos() const { return rope_cos_; }
   const at::Tensor& rope_sin() const { return rope_sin_; }
 

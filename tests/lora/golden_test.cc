@@ -1,9 +1,12 @@
-// What transformers and PEFT computed from tiny checkpoints of odd shapes (tests/golden/make_decoder.py), computed by us.
+// What transformers and PEFT computed from tiny checkpoints of each family in odd shapes (tests/golden/make_decoder.py), computed
+// by us. LORRY_DECODER_CASES names another folder of such cases: tests/live/families_live.py makes them with other seeds.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -18,9 +21,19 @@
 namespace lorry {
 namespace {
 
-const std::vector<std::string> kCases = {"gqa_tied", "one_kv_head_biased", "llama3_rope_some_targets"};
+std::filesystem::path CasesFolder() {
+  const char* given = std::getenv("LORRY_DECODER_CASES");
+  return given != nullptr ? given : "tests/golden/decoder";
+}
+std::filesystem::path CasePath(const std::string& name) { return CasesFolder() / name; }
 
-std::filesystem::path CasePath(const std::string& name) { return std::filesystem::path("tests/golden/decoder") / name; }
+std::vector<std::string> ListCases() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(CasesFolder())) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+const std::vector<std::string> kCases = ListCases();
 
 template <class T>
 T Expect(Result<T> result) {
@@ -74,12 +87,12 @@ double Distance(const at::Tensor& a, const at::Tensor& b) {
 struct PlainAdam {
   at::Tensor m, v;
   int64_t step = 0;
-  void Step(at::Tensor& values, const at::Tensor& gradient, double learning_rate) {
+  void Step(at::Tensor& values, const at::Tensor& gradient, const at::Tensor& learning_rate) {
     if (step++ == 0) m = at::zeros_like(values), v = at::zeros_like(values);
     m.mul_(0.9).add_(gradient, 0.1);
     v.mul_(0.999).addcmul_(gradient, gradient, 0.001);
     const double correction = 1 - std::pow(0.9, step), spread = std::sqrt(1 - std::pow(0.999, step));
-    values.addcdiv_(m, (v.sqrt() / spread).add_(1e-8), -learning_rate / correction);
+    values.sub_(learning_rate / correction * m / (v.sqrt() / spread).add_(1e-8));
   }
 };
 
@@ -120,23 +133,31 @@ TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
   }
 }
 
-TEST_CASE("twenty steps at 2e-4 have PEFT's losses", "[golden]") {
+TEST_CASE("each step at 2e-4 has PEFT's loss", "[golden]") {
   for (const std::string& name : kCases) {
     INFO(name);
     const Golden golden(name);
     const auto model = golden.Model(name, Precision::kFp32);
     std::ifstream file(CasePath(name) / "steps.json");
+    const nlohmann::json steps = nlohmann::json::parse(file);
+    at::Tensor rates = at::full({model->adapter().ParameterCount()}, 2e-4);
+    for (const Adapter::Slot& slot : model->adapter().Slots()) {
+      if (slot.is_b) rates.narrow(0, slot.offset, slot.rows * slot.columns).mul_(steps["b_factor"].get<double>());
+    }
     at::Tensor gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
     PlainAdam optimizer;
     double worst = 0.0;
-    for (const double expected : nlohmann::json::parse(file).get<std::vector<double>>()) {
+    for (const double expected : steps["losses"].get<std::vector<double>>()) {
       const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
       const auto tokens = static_cast<double>(loss.target_tokens);
       worst = std::max(worst, std::abs(loss.loss / tokens - expected));
-      optimizer.Step(model->adapter().values(), gradient / tokens, 2e-4);
+      optimizer.Step(model->adapter().values(), gradient / tokens, rates);
       model->AdapterChanged();
     }
     CHECK(worst < 2e-5);
+    if (std::getenv("LORRY_DECODER_CASES") == nullptr) continue;
+    WARN(name << ": farthest of " << steps["losses"].size() << " losses " << worst << " from PEFT's (PEFT in fp64 strays "
+              << steps["fp64_distance"].get<double>() << ")");
   }
 }
 

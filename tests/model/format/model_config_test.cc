@@ -73,14 +73,15 @@ TEST_CASE("ends of sequence are one id or several") {
   CHECK(Parsed(With(Base("llama"), {{"eos_token_id", {2, 5}}})).eos_ids == std::vector<int32_t>{2, 5});
 }
 
-TEST_CASE("what can be read but not computed is named by its field") {
-  CHECK(CheckRunnable(Parsed(Base("llama")), "config.json").ok());
-  CHECK(CheckRunnable(Parsed(Base("qwen3")), "config.json")
-            .error()
-            .Format()
-            .find("config.json: model_type: qwen3: not in this version") == 0);
-  const Json yarn = With(Base("llama"), {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}});
-  CHECK(CheckRunnable(Parsed(yarn), "config.json").error().key == "rope_scaling.rope_type");
+TEST_CASE("a longrope model writes as far as its first set of positions goes") {
+  const Json pairs(std::vector<double>(8, 1.0));
+  const Json longrope = With(
+      Base("llama"),
+      {{"rope_scaling",
+        {{"rope_type", "longrope"}, {"long_factor", pairs}, {"short_factor", pairs}, {"original_max_position_embeddings", 32}}}});
+  const ModelConfig config = Parsed(longrope);
+  CHECK(config.GenerationPositions() == 32);
+  CHECK(Parsed(Base("llama")).GenerationPositions() == Parsed(Base("llama")).max_positions);
 }
 
 TEST_CASE("a configuration that is wrong or not understood is refused by its key") {

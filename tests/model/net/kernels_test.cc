@@ -79,22 +79,44 @@ TEST_CASE("SwiGLU and its gradient", "[kernels]") {
 
 TEST_CASE("rotary positions turn pairs, and back", "[kernels]") {
   RopeConfig config;
-  const auto tables = RopeTables(config, 10, 40);
-  REQUIRE(tables.ok());
+  const RopeTables tables = MakeRopeTables(config, 10, 40);
   const at::Tensor positions = at::tensor({0, 3, 39, 1}, at::kInt);
   for (const at::ScalarType dtype : kDtypes) {
     const at::Tensor all = Draw({4, 5 * 10 + 7}, dtype);
     at::Tensor turned = all.clone();
     const auto heads = [](const at::Tensor& x) { return x.narrow(1, 0, 50).view({4, 5, 10}); };
-    ApplyRope(heads(turned), positions, tables->first, tables->second);
-    const at::Tensor expected = ApplyRopePlain(heads(all).to(at::kDouble), positions, tables->first, tables->second);
+    ApplyRope(heads(turned), positions, tables.cos, tables.sin);
+    const at::Tensor expected = ApplyRopePlain(heads(all).to(at::kDouble), positions, tables.cos, tables.sin);
     CHECK(Distance(heads(turned), expected) < Tolerance(dtype));
     CHECK(at::equal(turned.narrow(1, 50, 7), all.narrow(1, 50, 7)));
-    ApplyRope(heads(turned), positions, tables->first, tables->second, RopeDirection::kBackward);
+    ApplyRope(heads(turned), positions, tables.cos, tables.sin, RopeDirection::kBackward);
     CHECK(Distance(turned, all) < Tolerance(dtype));
   }
-  config.type = RopeType::kYarn;
-  CHECK(RopeTables(config, 10, 40).error().code == ErrorCode::kUnsupported);
+}
+
+TEST_CASE("a longrope model has a second set of rows, for longer sequences", "[kernels]") {
+  RopeConfig config;
+  config.type = RopeType::kLongRope;
+  config.original_max_position_embeddings = 16;
+  config.short_factor = {1, 1, 1, 1, 1}, config.long_factor = {2, 2, 2, 2, 2};
+  const RopeTables tables = MakeRopeTables(config, 10, 40);
+  REQUIRE(tables.cos.size(0) == 80);
+  CHECK(FirstRopeRow(config, 16, 40) == 0);
+  CHECK(FirstRopeRow(config, 17, 40) == 40);
+  CHECK(Distance(tables.sin[40 + 6], tables.sin[3]) < 1e-6);  // half as fast
+}
+
+TEST_CASE("norms of heads, in place between their neighbours", "[kernels]") {
+  for (const at::ScalarType dtype : kDtypes) {
+    const at::Tensor all = Draw({7, 3 * 18 + 5}, dtype), dy = Draw({7, 3, 18}, dtype), w = Draw({18}, at::kFloat);
+    at::Tensor normed = all.clone(), dx = dy.clone();
+    const auto heads = [](const at::Tensor& x) { return x.narrow(1, 0, 54).view({7, 3, 18}); };
+    RmsNormHeads(heads(normed), w, 1e-6);
+    CHECK(Distance(heads(normed), RmsNormPlain(heads(all).to(at::kDouble), w, 1e-6)) < Tolerance(dtype));
+    CHECK(at::equal(normed.narrow(1, 54, 5), all.narrow(1, 54, 5)));
+    RmsNormHeadsBackward(dx, heads(all), w, 1e-6);
+    CHECK(Distance(dx, RmsNormBackwardPlain(dy.to(at::kDouble), heads(all).to(at::kDouble), w, 1e-6)) < Tolerance(dtype));
+  }
 }
 
 TEST_CASE("attention and its gradient, over documents of odd lengths", "[kernels]") {
