@@ -44,6 +44,9 @@ Result<LoadedModel> LoadModel(const ModelChoice& choice) {
     LORRY_ASSIGN_OR_RETURN(adapter, ReadPeftAdapter(choice.adapter, directory.config()));
     if (choice.merge) {
       options.patch = MergePatch(*adapter);
+    } else if (adapter->config().dora) {
+      return MakeError(ErrorCode::kUnsupported, choice.adapter + ": a DoRA adapter beside the weights is not in this version",
+                       "merge it into them");
     } else {
       separate = std::make_shared<SeparateAdapter>(directory.config(), *adapter, precision);
     }

@@ -24,6 +24,7 @@ namespace lorry {
 // An adapter's matrices beside the fused linears of one decoder: y += B (A x), scaling within B. Read-only once made.
 class SeparateAdapter {
  public:
+  // REQUIRES: an adapter without DoRA, whose scale of the base's own product has no place here.
   SeparateAdapter(const ModelConfig& config, const Adapter& adapter, Precision precision);
 
   // For one fused linear: the A matrices one above the other, and one B for each part that is adapted.

@@ -7,7 +7,7 @@ namespace lorry {
 namespace {
 
 constexpr std::array kFeatures = {
-    Feature{"adapter.dora", false},
+    Feature{"adapter.dora", true},
     Feature{"adapter.dropout", false},
     Feature{"adapter.init_from", true},
     Feature{"adapter.rslora", true},

@@ -56,7 +56,7 @@ void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
   CheckDataset(job, context);
   if (job.adapter.dropout > 0) RefuseUnbuilt(context, "adapter.dropout", "only 0 is carried out");
   if (job.adapter.init_from) {
-    for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora"}) {
+    for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora", "adapter.dora"}) {
       if (context.Given(key)) context.FailAt(key, "comes from adapter.init_from", "leave it out");
     }
   }

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+
+#include "model/net/row_kernels.h"
+#include "model/net/tensor_rows.h"
 
 namespace lorry {
 namespace {
@@ -28,6 +32,7 @@ AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const Adapt
     Part part;
     part.linear = linear;
     if (linear != nullptr) {
+      if (linear->dora && weight_squares_.empty()) weight_squares_ = base.RowSquares();
       part.u_begin = u_columns_;
       part.u_columns = RoundUp(linear->r, InnerMultiple(precision));
       u_columns_ += part.u_columns;
@@ -44,6 +49,7 @@ AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const Adapt
 }
 
 void AdaptedProjection::Refresh(const at::Tensor& values) {
+  if (!weight_squares_.empty()) RefreshScale(values);
   for (Part& part : parts_) {
     if (part.linear == nullptr) continue;
     const AdaptedLinear& l = *part.linear;
@@ -62,9 +68,103 @@ void AdaptedProjection::Refresh(const at::Tensor& values) {
   }
 }
 
+// |W_j + s B_j A|^2 = |W_j|^2 + B_j (2 s A W_j^T + s^2 (A A^T) B_j^T): no matrix of W's size is made. Sums in fp64 and in one
+// order, whatever the threads.
+std::vector<double> AdaptedProjection::RowLengths(const at::Tensor& values) const {
+  std::vector<double> lengths(static_cast<size_t>(base_->out()), 1.0);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].linear == nullptr) continue;
+    const AdaptedLinear& l = *parts_[i].linear;
+    const at::Tensor a_Ri = Adapter::ViewA(l, values).cpu(), b_oR = Adapter::ViewB(l, values).cpu();
+    const at::Tensor products_Ro = base_->ApplyWithoutBias(a_Ri.to(device_, ToScalarType(precision_))).to(at::kCPU, at::kFloat);
+    const auto *a = a_Ri.const_data_ptr<float>(), *b = b_oR.const_data_ptr<float>();
+    const float* p = products_Ro.const_data_ptr<float>() + base_->part_begin(i);
+    std::vector<double> gram(static_cast<size_t>(l.r * l.r), 0.0);
+    for (int64_t k = 0; k < l.r; ++k)
+      for (int64_t m = 0; m < l.r; ++m)
+        for (int64_t j = 0; j < l.in; ++j) gram[k * l.r + m] += static_cast<double>(a[k * l.in + j]) * a[m * l.in + j];
+    for (int64_t o = 0; o < l.out; ++o) {
+      double square = weight_squares_[static_cast<size_t>(base_->part_begin(i) + o)];
+      for (int64_t k = 0; k < l.r; ++k) {
+        double along = 2 * l.scaling * p[k * base_->out() + o];
+        for (int64_t m = 0; m < l.r; ++m) along += l.scaling * l.scaling * gram[k * l.r + m] * b[o * l.r + m];
+        square += b[o * l.r + k] * along;
+      }
+      lengths[static_cast<size_t>(base_->part_begin(i) + o)] = std::sqrt(std::max(square, 0.0));
+    }
+  }
+  return lengths;
+}
+
+void AdaptedProjection::WriteMagnitudes(at::Tensor& values) const {
+  if (weight_squares_.empty()) return;
+  const std::vector<double> lengths = RowLengths(values);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].linear == nullptr) continue;
+    const at::Tensor magnitudes = at::empty({base_->part_out(i)}, at::kFloat);
+    std::copy_n(lengths.begin() + base_->part_begin(i), base_->part_out(i), magnitudes.data_ptr<float>());
+    Adapter::ViewMagnitude(*parts_[i].linear, values).copy_(magnitudes);
+  }
+}
+
+void AdaptedProjection::RefreshScale(const at::Tensor& values) {
+  const std::vector<double> lengths = RowLengths(values);
+  const at::Tensor scale = at::ones({base_->out()}, at::kFloat), inverse = at::ones({base_->out()}, at::kFloat);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].linear == nullptr) continue;
+    const at::Tensor magnitudes = Adapter::ViewMagnitude(*parts_[i].linear, values).cpu();
+    for (int64_t o = 0; o < base_->part_out(i); ++o) {
+      const int64_t row = base_->part_begin(i) + o;
+      const double length = lengths[static_cast<size_t>(row)];
+      scale.data_ptr<float>()[row] = static_cast<float>(magnitudes.const_data_ptr<float>()[o] / length);
+      inverse.data_ptr<float>()[row] = static_cast<float>(1.0 / length);
+    }
+  }
+  scale_ = scale.to(device_), inverse_length_ = inverse.to(device_);
+  if (base_->bias().defined()) shift_ = (1.0 - scale_) * base_->bias().to(at::kFloat);
+}
+
+at::Tensor AdaptedProjection::Scaled(const at::Tensor& raw, const at::Tensor& residual) const {
+  if (!device_.is_cpu()) {
+    at::Tensor y = raw * scale_;
+    if (shift_.defined()) y = y + shift_;
+    if (residual.defined()) y = y + residual;
+    return y.to(raw.scalar_type());
+  }
+  const at::Tensor y = at::empty_like(raw);
+  ScaleRows(precision_, RowsOf(raw), scale_.const_data_ptr<float>(), shift_.defined() ? shift_.const_data_ptr<float>() : nullptr,
+            residual.defined() ? RowsOf(residual) : RowsIn{}, raw.size(0), raw.size(1), MutableRowsOf(y));
+  return y;
+}
+
+at::Tensor AdaptedProjection::BackwardScale(const at::Tensor& dy, const at::Tensor& raw, at::Tensor& gradient) const {
+  if (weight_squares_.empty()) return dy;
+  // Without the bias, which no magnitude scales.
+  const at::Tensor bare = base_->bias().defined() ? (raw - base_->bias()).to(raw.scalar_type()) : raw;
+  const at::Tensor dy_rows = dy.contiguous();
+  at::Tensor sums;
+  if (device_.is_cpu()) {
+    sums = at::empty({raw.size(1)}, at::kFloat);
+    ColumnDots(precision_, RowsOf(dy_rows), RowsOf(bare), raw.size(0), raw.size(1), sums.data_ptr<float>());
+  } else {
+    sums = (dy_rows.to(at::kFloat) * bare.to(at::kFloat)).sum(0);
+  }
+  sums.mul_(inverse_length_);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].linear == nullptr) continue;
+    Adapter::ViewMagnitude(*parts_[i].linear, gradient).copy_(sums.narrow(0, base_->part_begin(i), base_->part_out(i)));
+  }
+  if (!device_.is_cpu()) return (dy_rows * scale_).to(dy.scalar_type());
+  const at::Tensor d_raw = at::empty_like(dy_rows);
+  ScaleRows(precision_, RowsOf(dy_rows), scale_.const_data_ptr<float>(), nullptr, {}, dy.size(0), dy.size(1),
+            MutableRowsOf(d_raw));
+  return d_raw;
+}
+
 AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const at::Tensor& residual) const {
   if (!device_.is_cpu()) return ForwardPlain(x, residual);
-  Output output{at::empty({x.size(0), base_->out()}, x.options()), {}};
+  const bool dora = !weight_squares_.empty();
+  Output output{at::empty({x.size(0), base_->out()}, x.options()), {}, {}};
   std::vector<JoinedTerm> joined;
   if (u_columns_ > 0) {
     output.u = at::empty({x.size(0), u_columns_}, x.options());
@@ -74,7 +174,8 @@ AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const 
                                               : JoinedTerm{output.u.narrow(1, part.u_begin, part.u_columns), &part.b_forward});
     }
   }
-  base_->ApplyInto(x, joined, residual, output.y);
+  base_->ApplyInto(x, joined, dora ? at::Tensor() : residual, output.y);
+  if (dora) output.y = Scaled(output.raw = output.y, residual);
   return output;
 }
 
@@ -126,7 +227,7 @@ void AdaptedProjection::BackwardMatrices(const at::Tensor& x, const at::Tensor& 
 }
 
 AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, const at::Tensor& residual) const {
-  Output output{base_->Apply(x), {}};
+  Output output{base_->Apply(x), {}, {}};
   if (u_columns_ > 0) output.u = at::zeros({x.size(0), u_columns_}, x.options());
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Part& part = parts_[i];
@@ -135,7 +236,11 @@ AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, c
     u.copy_(at::matmul(x, part.a.t()));
     output.y.narrow(1, base_->part_begin(i), base_->part_out(i)).add_(at::matmul(u, part.b.t()));
   }
-  if (residual.defined()) output.y.add_(residual);
+  if (!weight_squares_.empty()) {
+    output.y = Scaled(output.raw = output.y, residual);
+  } else if (residual.defined()) {
+    output.y.add_(residual);
+  }
   return output;
 }
 

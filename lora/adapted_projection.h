@@ -4,6 +4,8 @@
 // y = x W^T + u (scaling B)^T is written once; a part has as many columns of u as a product's inner size takes. Elsewhere ATen
 // does the same in plain steps.
 //
+// With DoRA what the products give, `raw`, is scaled column by column once they are done; bias and residual stay as they are.
+//
 // Shapes: T tokens, U columns of u.
 #pragma once
 
@@ -24,12 +26,20 @@ class AdaptedProjection {
   // Takes over the adapter's values. No lane may be inside.
   void Refresh(const at::Tensor& values);
 
+  // Sets DoRA's magnitudes in `values` to the rows' present lengths, so that they change nothing yet: as PEFT begins.
+  void WriteMagnitudes(at::Tensor& values) const;
+
   struct Output {
-    at::Tensor y;  // [T, out]
-    at::Tensor u;  // [T, U], kept for the gradient; undefined without an adapter
+    at::Tensor y;    // [T, out]
+    at::Tensor u;    // [T, U], kept for the gradient; undefined without an adapter
+    at::Tensor raw;  // [T, out] before DoRA's scale (with the bias), kept for the gradient; undefined without DoRA
   };
   // `residual` ([T, out], may be undefined) is added.
   Output Forward(const at::Tensor& x, const at::Tensor& residual) const;
+
+  // From the gradient by y to that by the products, and the magnitudes' own gradient into its place in `gradient`. dy itself
+  // without DoRA. What follows takes its result.
+  at::Tensor BackwardScale(const at::Tensor& dy, const at::Tensor& raw, at::Tensor& gradient) const;
 
   struct InputGradient {
     at::Tensor dx;  // [T, in]; undefined where not wanted
@@ -49,6 +59,10 @@ class AdaptedProjection {
     PackedMatrix b_backward;             // [out, u_columns], scaled
     at::Tensor a, b;                     // elsewhere: plain, b scaled
   };
+  // Of each row of W + scaling B A, [out] fp64, by values; 1 where the part has no adapter.
+  std::vector<double> RowLengths(const at::Tensor& values) const;
+  void RefreshScale(const at::Tensor& values);
+  at::Tensor Scaled(const at::Tensor& raw, const at::Tensor& residual) const;
   Output ForwardPlain(const at::Tensor& x, const at::Tensor& residual) const;
   InputGradient BackwardInputPlain(const at::Tensor& dy, bool want_dx) const;
 
@@ -59,6 +73,11 @@ class AdaptedProjection {
   int64_t u_columns_ = 0;
   PackedMatrix a_forward_;   // [in, U]
   PackedMatrix a_backward_;  // [U, in]
+  // DoRA: not defined without. fp32 [out].
+  at::Tensor scale_;  // m / length
+  at::Tensor inverse_length_;
+  at::Tensor shift_;                    // what undoes the scale on the bias, where there is one
+  std::vector<double> weight_squares_;  // of each row of W
 };
 
 }  // namespace lorry

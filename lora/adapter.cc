@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "base/random.h"
 #include "lora/target_match.h"
@@ -67,7 +69,8 @@ Result<Adapter> Adapter::Create(const ModelConfig& model, AdapterConfig config) 
     linear.scaling = ScalingOf(config, *match);
     linear.a_offset = offset;
     linear.b_offset = offset + linear.r * linear.in;
-    offset = linear.b_offset + linear.out * linear.r;
+    linear.dora = config.dora;
+    offset = linear.MagnitudeOffset() + (linear.dora ? linear.out : 0);
     adapter.linears_.push_back(std::move(linear));
     ++match;
   }
@@ -90,12 +93,20 @@ at::Tensor Adapter::ViewB(const AdaptedLinear& linear, const at::Tensor& flat) {
   return flat.narrow(0, linear.b_offset, linear.out * linear.r).view({linear.out, linear.r});
 }
 
+at::Tensor Adapter::ViewMagnitude(const AdaptedLinear& linear, const at::Tensor& flat) {
+  return flat.narrow(0, linear.MagnitudeOffset(), linear.out);
+}
+
+int64_t Adapter::Slot::size() const { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
+
 std::vector<Adapter::Slot> Adapter::Slots() const {
   std::vector<Slot> slots;
   for (const AdaptedLinear& linear : linears_) {
     const std::string stem = "base_model.model." + linear.module;
-    slots.push_back({stem + ".lora_A.weight", false, linear.a_offset, linear.r, linear.in});
-    slots.push_back({stem + ".lora_B.weight", true, linear.b_offset, linear.out, linear.r});
+    slots.push_back({stem + ".lora_A.weight", SlotKind::kA, linear.a_offset, {linear.r, linear.in}});
+    slots.push_back({stem + ".lora_B.weight", SlotKind::kB, linear.b_offset, {linear.out, linear.r}});
+    if (!linear.dora) continue;
+    slots.push_back({stem + ".lora_magnitude_vector", SlotKind::kMagnitude, linear.MagnitudeOffset(), {linear.out}});
   }
   return slots;
 }
@@ -114,7 +125,7 @@ void InitAdapter(Adapter& adapter, uint64_t seed) {
     for (int64_t i = linear.a_offset; i < linear.b_offset; ++i) {
       values[i] = static_cast<float>((2.0 * random.Uniform01() - 1.0) * bound);
     }
-    std::fill_n(values + linear.b_offset, linear.out * linear.r, 0.0f);
+    std::fill_n(values + linear.b_offset, linear.out * (linear.r + (linear.dora ? 1 : 0)), 0.0f);
   }
 }
 

@@ -1,8 +1,11 @@
 // A LoRA adapter: for each adapted linear W [out, in] two small matrices A [r, in] and B [out, r], so that the layer
 // gives W x + scaling * B (A x). Formats and names are PEFT's (github.com/huggingface/peft, tuners/lora).
 //
+// With DoRA ("DoRA: Weight-Decomposed Low-Rank Adaptation", arXiv 2402.09353) each row j of W + scaling * B A is turned to length
+// m_j: V = W + scaling * B A, and the layer gives (m / |V|) * (V x), a row's length |V_j| being taken as a constant by gradients.
+//
 // All values lie in one flat fp32 tensor, and gradients in another of the same layout: an optimizer, a sum over ranks
-// and a checkpoint each see one vector. The order is fixed by layer, then by LinearKind, then A before B; it depends
+// and a checkpoint each see one vector. The order is fixed by layer, then by LinearKind, then A before B before m; it depends
 // only on the base model and the adapter's configuration.
 //
 // Threads: values may be read by many threads while no one writes.
@@ -35,6 +38,7 @@ struct AdapterConfig {
   double alpha = 8.0;
   double dropout = 0.0;  // stored; a forward pass with dropout > 0 is refused (kUnsupported)
   bool rslora = false;   // scaling alpha / sqrt(r) in place of alpha / r
+  bool dora = false;
   // Either a list of names (exact, or a suffix after a dot) or, with one entry and `targets_are_regex`, a Python regex
   // that matches whole module names. "all-linear" (any case) as the only entry means each linear but the head.
   std::vector<std::string> target_modules = {"all-linear"};
@@ -56,6 +60,8 @@ struct AdaptedLinear {
   double scaling = 1.0;
   int64_t a_offset = 0;  // A [r, in], row-major, at values[a_offset]
   int64_t b_offset = 0;  // B [out, r] at values[b_offset] == a_offset + r * in
+  bool dora = false;
+  int64_t MagnitudeOffset() const { return b_offset + out * r; }  // m [out] there, with dora
 };
 
 class Adapter {
@@ -74,15 +80,19 @@ class Adapter {
   const at::Tensor& values() const { return values_; }
 
   // Views into `flat`, which has this adapter's layout: values() or a gradient.
-  static at::Tensor ViewA(const AdaptedLinear& linear, const at::Tensor& flat);  // [r, in]
-  static at::Tensor ViewB(const AdaptedLinear& linear, const at::Tensor& flat);  // [out, r]
+  static at::Tensor ViewA(const AdaptedLinear& linear, const at::Tensor& flat);          // [r, in]
+  static at::Tensor ViewB(const AdaptedLinear& linear, const at::Tensor& flat);          // [out, r]
+  static at::Tensor ViewMagnitude(const AdaptedLinear& linear, const at::Tensor& flat);  // [out]. REQUIRES: linear.dora
 
   // The tensors of the flat vector in order, with PEFT's names
   // ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"). For optimizers with groups, and for files.
+  enum class SlotKind : uint8_t { kA, kB, kMagnitude };
   struct Slot {
     std::string name;
-    bool is_b = false;
-    int64_t offset = 0, rows = 0, columns = 0;
+    SlotKind kind = SlotKind::kA;
+    int64_t offset = 0;
+    std::vector<int64_t> shape;
+    int64_t size() const;
   };
   std::vector<Slot> Slots() const;
 
@@ -95,7 +105,8 @@ class Adapter {
   at::Tensor values_;
 };
 
-// As PEFT begins: A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero. Each matrix has its own
+// As PEFT begins: A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero; magnitudes are the base's to say
+// (LoraModel::InitMagnitudes), and zero until then. Each matrix has its own
 // generator, keyed by (seed, "lora.init", layer, kind), so that it does not depend on which others are there.
 void InitAdapter(Adapter& adapter, uint64_t seed);
 

@@ -121,13 +121,13 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
   tape.attended =
       CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
           .view({x.size(0), -1});
-  tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u);
+  tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u), tape.raw_qkv = std::move(qkv.raw);
   auto o = layer.o.Forward(Narrow(index, tape.attended), Narrow(index, x));
-  tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u);
+  tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u), tape.raw_o = std::move(o.raw);
   auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {});
-  tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u);
+  tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u), tape.raw_gate_up = std::move(gate_up.raw);
   auto down = layer.down.Forward(SwiGlu(tape.gate_up), tape.x_middle);
-  tape.u_down = std::move(down.u);
+  tape.u_down = std::move(down.u), tape.raw_down = std::move(down.raw);
   return down.y;
 }
 
@@ -135,12 +135,14 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
 at::Tensor DecoderPass::MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const {
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
-  const auto down = layer.down.BackwardInput(dx, true);
+  const at::Tensor d_down = layer.down.BackwardScale(dx, tape.raw_down, gradient);
+  const auto down = layer.down.BackwardInput(d_down, true);
   const SwiGluGradients activation = SwiGluBackward(down.dx, tape.gate_up);
-  layer.down.BackwardMatrices(activation.y, tape.u_down, dx, down.du, gradient);
-  const auto gate_up = layer.gate_up.BackwardInput(activation.d_gate_up, true);
+  layer.down.BackwardMatrices(activation.y, tape.u_down, d_down, down.du, gradient);
+  const at::Tensor d_gate_up = layer.gate_up.BackwardScale(activation.d_gate_up, tape.raw_gate_up, gradient);
+  const auto gate_up = layer.gate_up.BackwardInput(d_gate_up, true);
   const at::Tensor normed = RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps);
-  layer.gate_up.BackwardMatrices(normed, tape.u_gate_up, activation.d_gate_up, gate_up.du, gradient);
+  layer.gate_up.BackwardMatrices(normed, tape.u_gate_up, d_gate_up, gate_up.du, gradient);
   return RmsNormBackward(gate_up.dx, tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps, dx);
 }
 
@@ -149,8 +151,9 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   const LayerWeights& weights = base_.layers()[index];
   const at::Tensor dx_middle = MlpBackward(index, dx_out, tape, gradient);
   tape.gate_up.reset();
-  const auto o = layer.o.BackwardInput(dx_middle, true);
-  layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, dx_middle, o.du, gradient);
+  const at::Tensor d_o = layer.o.BackwardScale(dx_middle, tape.raw_o, gradient);
+  const auto o = layer.o.BackwardInput(d_o, true);
+  layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, d_o, o.du, gradient);
   at::Tensor placed = tape.qkv;
   if (config_.qk_norm) Place(index, placed = tape.qkv.clone());
   const at::Tensor d_qkv = at::empty_like(placed);
@@ -160,10 +163,11 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
                            tape.log_sum_exp, batch_.document_starts, Window(index)},
                           gradients);
   Unplace(index, d_qkv, tape.qkv);
+  const at::Tensor d_projected = layer.qkv.BackwardScale(d_qkv, tape.raw_qkv, gradient);
   const bool first = index == 0;  // nothing before it is trained
-  const auto qkv = layer.qkv.BackwardInput(d_qkv, !first);
+  const auto qkv = layer.qkv.BackwardInput(d_projected, !first);
   const at::Tensor normed = RmsNorm(tape.x, weights.attention_norm_M, config_.rms_norm_eps);
-  layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_qkv, qkv.du, gradient);
+  layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_projected, qkv.du, gradient);
   if (first) return {};
   return RmsNormBackward(qkv.dx, tape.x, weights.attention_norm_M, config_.rms_norm_eps, Widen(index, dx_middle));
 }

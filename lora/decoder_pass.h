@@ -50,6 +50,7 @@ class DecoderPass {
     at::Tensor attended, log_sum_exp;
     at::Tensor gate_up;
     at::Tensor u_qkv, u_o, u_gate_up, u_down;
+    at::Tensor raw_qkv, raw_o, raw_gate_up, raw_down;  // with DoRA
   };
   struct Heads {
     at::Tensor q, k, v;  // views of one [T, (heads + 2 kv_heads) D]

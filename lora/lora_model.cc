@@ -86,6 +86,14 @@ void LoraModel::AdapterChanged() {
     for (AdaptedProjection* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) projection->Refresh(values);
 }
 
+void LoraModel::InitMagnitudes() {
+  const c10::NoGradGuard no_grad;
+  at::Tensor& values = state_->adapter.values();
+  for (AdaptedLayer& layer : state_->layers)
+    for (AdaptedProjection* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) projection->WriteMagnitudes(values);
+  AdapterChanged();
+}
+
 Result<LossSum> LoraModel::ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<LossSum> {

@@ -43,6 +43,9 @@ class LoraModel {
   // Takes over the adapter's present values (casts and packs them for the lanes). Call after each optimizer step.
   void AdapterChanged();
 
+  // DoRA: sets the magnitudes to the present lengths of the rows of W + scaling B A, as PEFT begins. Nothing without DoRA.
+  void InitMagnitudes();
+
   // Writes d(LossSum::loss)/d(adapter values) into `gradient` (fp32, contiguous, adapter().ParameterCount() long; what
   // it held is overwritten). The caller divides by the step's target tokens. kData if the batch does not fit the model.
   Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const;

@@ -1,4 +1,5 @@
-// Base weights with an adapter folded in: W + scaling * B A, computed in fp32 and rounded once to the dtype of W.
+// Base weights with an adapter folded in: W + scaling * B A (its rows turned to DoRA's lengths), computed in fp32 and rounded
+// once to the dtype of W.
 #pragma once
 
 #include <ATen/ATen.h>

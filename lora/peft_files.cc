@@ -37,8 +37,7 @@ bool IsUnset(const json& value) {
 }
 
 // Settings that change the result and are not in this version: refused unless unset.
-constexpr std::array kRefused = {"use_dora",
-                                 "modules_to_save",
+constexpr std::array kRefused = {"modules_to_save",
                                  "lora_bias",
                                  "layer_replication",
                                  "target_parameters",
@@ -142,6 +141,7 @@ Result<AdapterConfig> ParseConfig(const json& config, const nlohmann::ordered_js
   LORRY_ASSIGN_OR_RETURN(result.alpha, ReadNumber(config, file, "lora_alpha", 8.0));
   LORRY_ASSIGN_OR_RETURN(result.dropout, ReadNumber(config, file, "lora_dropout", 0.0));
   result.rslora = config.contains("use_rslora") && !IsUnset(config["use_rslora"]);
+  result.dora = config.contains("use_dora") && !IsUnset(config["use_dora"]);
   LORRY_TRY(ReadNames(config, file, "target_modules", result.target_modules, result.targets_are_regex));
   LORRY_TRY(ReadNames(config, file, "exclude_modules", result.exclude_modules, result.excludes_are_regex));
   if (result.target_modules.empty()) return InFile(ErrorCode::kData, file, "target_modules", "names no modules");
@@ -159,12 +159,12 @@ Status CopyTensor(const SafetensorsFile& file, const std::string& path, const Ad
     return InFile(ErrorCode::kData, path, slot.name, "is missing",
                   "was the adapter trained on another base model, or cut short?");
   }
-  if (stored->shape != std::vector<int64_t>{slot.rows, slot.columns}) {
+  if (stored->shape != slot.shape) {
     return InFile(ErrorCode::kData, path, slot.name,
-                  fmt::format("has shape [{}], expected [{}, {}]", fmt::join(stored->shape, ", "), slot.rows, slot.columns),
+                  fmt::format("has shape [{}], expected [{}]", fmt::join(stored->shape, ", "), fmt::join(slot.shape, ", ")),
                   "was the adapter trained on another base model?");
   }
-  return ToFloat(stored->dtype, stored->bytes, {values + slot.offset, static_cast<size_t>(slot.rows * slot.columns)});
+  return ToFloat(stored->dtype, stored->bytes, {values + slot.offset, static_cast<size_t>(slot.size())});
 }
 
 json NumberAsWritten(double value) {
@@ -203,7 +203,7 @@ nlohmann::ordered_json ConfigAsWritten(const Adapter& adapter) {
               {"megatron_config", nullptr}, {"megatron_core", "megatron.core"},
               {"modules_to_save", nullptr}, {"peft_type", "LORA"},
               {"revision", nullptr},        {"task_type", "CAUSAL_LM"},
-              {"use_dora", false}};
+              {"use_dora", config.dora}};
   out["base_model_name_or_path"] = config.base_model_name_or_path.empty() ? json() : json(config.base_model_name_or_path);
   out["exclude_modules"] = NamesAsWritten(config.exclude_modules, config.excludes_are_regex);
   out["layers_to_transform"] = config.layers_to_transform.empty() ? json() : json(config.layers_to_transform);
@@ -262,8 +262,8 @@ Status WritePeftAdapter(const std::filesystem::path& directory, const Adapter& a
     TensorView view;
     view.name = slot.name;
     view.dtype = DType::kF32;
-    view.shape = {slot.rows, slot.columns};
-    view.bytes = {values + slot.offset * 4, static_cast<size_t>(slot.rows * slot.columns) * 4};
+    view.shape = slot.shape;
+    view.bytes = {values + slot.offset * 4, static_cast<size_t>(slot.size()) * 4};
     tensors.push_back(std::move(view));
   }
   LORRY_TRY(WriteSafetensors(directory / kTensorFile, tensors));

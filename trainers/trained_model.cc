@@ -19,7 +19,7 @@ class TrainedLora : public TrainedModel {
   std::vector<RateGroup> RateGroups(double b_factor) const override {
     std::vector<RateGroup> groups;
     for (const Adapter::Slot& slot : model_->adapter().Slots()) {
-      groups.push_back({slot.offset, slot.offset + slot.rows * slot.columns, slot.is_b ? b_factor : 1.0});
+      groups.push_back({slot.offset, slot.offset + slot.size(), slot.kind == Adapter::SlotKind::kA ? 1.0 : b_factor});
     }
     return groups;
   }

@@ -45,7 +45,6 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   if (spec->adapter.type == AdapterType::kQlora) {
     return MakeError(ErrorCode::kUnsupported, "adapter.type qlora: not in this version");
   }
-  if (spec->adapter.dora) return MakeError(ErrorCode::kUnsupported, "adapter.dora: not in this version");
   const TrainingSpec& training = spec->training;
 
   TrainingOptions options;
@@ -59,6 +58,7 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   options.alpha = spec->adapter.alpha;
   options.dropout = spec->adapter.dropout;
   options.rslora = spec->adapter.rslora;
+  options.dora = spec->adapter.dora;
   options.target_modules = spec->adapter.target_modules;
   options.base_name = spec->base_model;
   options.epochs = training.epochs;

@@ -28,6 +28,7 @@ struct TrainingOptions {
   double alpha = 32;
   double dropout = 0;
   bool rslora = false;
+  bool dora = false;
   std::vector<std::string> target_modules;
   std::string base_name;  // base_model of the job: goes into adapter_config.json
 
@@ -54,7 +55,7 @@ struct TrainingOptions {
   bool other_device = false;  // a run may go on on another device kind and lose the promise of equal bytes
 };
 
-// kSpec for a job that is not a fine-tuning job; kUnsupported for qlora and dora.
+// kSpec for a job that is not a fine-tuning job; kUnsupported for qlora.
 Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job);
 
 // The part of the job that decides about the adapter's bytes, as canonical JSON: not its name, project, resources but for the

@@ -138,6 +138,7 @@ Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& opti
   config.alpha = options.alpha;
   config.dropout = options.dropout;
   config.rslora = options.rslora;
+  config.dora = options.dora;
   config.target_modules = options.target_modules;
   config.base_model_name_or_path = options.base_name;
   LORRY_ASSIGN_OR_RETURN(Adapter adapter, Adapter::Create(model, std::move(config)));
@@ -160,6 +161,7 @@ Result<LoadedModel> LoadModel(const TaskFile& task, const TrainingOptions& optio
   LORRY_ASSIGN_OR_RETURN(auto weights, DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load));
   LORRY_ASSIGN_OR_RETURN(auto model, LoraModel::Create(std::move(weights), std::move(adapter)));
   AdapterConfig config = model->adapter().config();
+  if (config.dora && !task.inputs.contains("adapter")) model->InitMagnitudes();
   return LoadedModel{TrainLora(std::move(model)), std::move(config)};
 }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "model/net/precision.h"
 
@@ -71,6 +72,9 @@ void PackRows(Precision precision, const void* x, int64_t x_stride, int64_t rows
 // The same for the transposed x: column j of the panel is row j of x [columns, rows].
 void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
                         std::byte* panel);
+
+// Appends the sum of squares of each of the n columns, fp64, added in order.
+void AppendColumnSquares(const PackedMatrix& matrix, std::vector<double>& squares);
 
 // Inner sizes are padded to this many.
 constexpr int64_t InnerMultiple(Precision precision) { return precision == Precision::kBf16 ? 32 : 1; }

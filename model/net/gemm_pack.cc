@@ -151,4 +151,18 @@ void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, in
   PackPanelPart(precision, precision == Precision::kFp32, static_cast<const std::byte*>(x), part, columns, 1.0f, panel);
 }
 
+void AppendColumnSquares(const PackedMatrix& matrix, std::vector<double>& squares) {
+  for (int64_t column = 0; column < matrix.n(); ++column) {
+    const std::byte* panel = matrix.panel(column / kPanel);
+    double sum = 0.0;
+    for (int64_t k = 0; k < matrix.k(); ++k) {
+      const double value = matrix.precision() == Precision::kBf16
+                               ? ToFloat(reinterpret_cast<const Bf16*>(panel)[PanelIndex<Bf16>(k, column % kPanel)])
+                               : reinterpret_cast<const float*>(panel)[PanelIndex<float>(k, column % kPanel)];
+      sum += value * value;
+    }
+    squares.push_back(sum);
+  }
+}
+
 }  // namespace lorry

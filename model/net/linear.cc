@@ -60,6 +60,24 @@ at::Tensor Linear::Apply(const at::Tensor& x) const {
   return y;
 }
 
+at::Tensor Linear::ApplyWithoutBias(const at::Tensor& x) const {
+  if (plain_weight_.defined()) return at::matmul(x, plain_weight_.t()).to(at::kFloat);
+  at::Tensor y = at::empty({x.size(0), out_}, x.options().dtype(at::kFloat));
+  Multiply(x, {}, {}, nullptr, y);
+  return y;
+}
+
+std::vector<double> Linear::RowSquares() const {
+  std::vector<double> squares;
+  if (plain_weight_.defined()) {
+    const at::Tensor sums = plain_weight_.to(at::kDouble).square().sum(1).cpu();
+    squares.assign(sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + sums.numel());
+    return squares;
+  }
+  for (const PackedMatrix& part : forward_) AppendColumnSquares(part, squares);
+  return squares;
+}
+
 at::Tensor Linear::ApplyTransposed(const at::Tensor& dy) const {
   if (plain_weight_.defined()) return at::matmul(dy, plain_weight_);
   at::Tensor dx = at::empty({dy.size(0), in_}, dy.options());
@@ -68,6 +86,11 @@ at::Tensor Linear::ApplyTransposed(const at::Tensor& dy) const {
 }
 
 void Linear::ApplyInto(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, at::Tensor y) const {
+  Multiply(x, joined, residual, bias_.defined() ? bias_.const_data_ptr<float>() : nullptr, y);
+}
+
+void Linear::Multiply(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, const float* bias,
+                      const at::Tensor& y) const {
   const int64_t element = y.element_size();
   for (size_t i = 0; i < forward_.size(); ++i) {
     std::array<GemmTerm, 2> terms{Term(x, forward_[i]), GemmTerm{}};
@@ -75,7 +98,7 @@ void Linear::ApplyInto(const at::Tensor& x, std::span<const JoinedTerm> joined, 
     if (joins) terms[1] = Term(joined[i].x, *joined[i].b);
     GemmResult result = Into(y, precision_);
     result.y = static_cast<std::byte*>(result.y) + part_begin_[i] * element;
-    if (bias_.defined()) result.bias = bias_.const_data_ptr<float>() + part_begin_[i];
+    if (bias != nullptr) result.bias = bias + part_begin_[i];
     if (residual.defined()) {
       TORCH_CHECK(residual.scalar_type() == y.scalar_type() && residual.stride(1) == 1, "the residual is not like y");
       result.residual = static_cast<const std::byte*>(residual.const_data_ptr()) + part_begin_[i] * element;

@@ -39,6 +39,8 @@ class Linear {
 
   // [T, in] -> [T, out]; x of the linear's precision, last stride 1.
   at::Tensor Apply(const at::Tensor& x) const;
+  // The same without the bias, in fp32: what the rows of W have along those of x.
+  at::Tensor ApplyWithoutBias(const at::Tensor& x) const;
   // [T, out] -> [T, in] = dy W. REQUIRES: made with `backward`.
   at::Tensor ApplyTransposed(const at::Tensor& dy) const;
 
@@ -47,6 +49,10 @@ class Linear {
   void ApplyInto(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, at::Tensor y) const;
   // dx = dy W + joined; with `accumulate` (fp32 dx only) dx +=.
   void ApplyTransposedInto(const at::Tensor& dy, const JoinedTerm& joined, bool accumulate, at::Tensor dx) const;
+
+  // The sum of squares of each row of W, [out]; columns are added in order.
+  std::vector<double> RowSquares() const;
+  const at::Tensor& bias() const { return bias_; }  // [out], not defined where there is none
 
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
@@ -58,6 +64,9 @@ class Linear {
   int64_t ResidentBytes() const;
 
  private:
+  void Multiply(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, const float* bias,
+                const at::Tensor& y) const;
+
   int64_t in_ = 0, out_ = 0;
   Precision precision_ = Precision::kFp32;
   std::vector<int64_t> part_begin_, part_out_;

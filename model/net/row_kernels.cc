@@ -64,6 +64,51 @@ static LORRY_INLINE void NormBackwardBody(const NormArgs& a, int64_t row) {
   }
 }
 
+struct ScaleArgs {
+  RowsIn x;
+  const float *scale, *shift;
+  RowsIn add;
+  int64_t columns;
+  RowsOut y;
+};
+
+template <class T>
+static LORRY_INLINE void ScaleBody(const ScaleArgs& a, int64_t row) {
+  const T* x = reinterpret_cast<const T*>(a.x.start) + row * a.x.stride;
+  const T* add = a.add.start == nullptr ? nullptr : reinterpret_cast<const T*>(a.add.start) + row * a.add.stride;
+  T* y = reinterpret_cast<T*>(a.y.start) + row * a.y.stride;
+  for (int64_t j = 0; j < a.columns; ++j) {
+    float value = ToFloat(x[j]) * a.scale[j];
+    if (a.shift != nullptr) value += a.shift[j];
+    if (add != nullptr) value += ToFloat(add[j]);
+    Store(y + j, value);
+  }
+}
+
+struct ColumnDotArgs {
+  RowsIn x, y;
+  int64_t rows, columns;
+  float* out;
+};
+constexpr int64_t kDotColumns = 32;  // together
+constexpr int64_t kDotRows = 64;     // summed in fp32 before they join the rest
+
+template <class T>
+static LORRY_INLINE void ColumnDotBody(const ColumnDotArgs& a, int64_t block) {
+  const int64_t first = block * kDotColumns, count = std::min(kDotColumns, a.columns - first);
+  double sums[kDotColumns] = {};
+  for (int64_t row = 0; row < a.rows;) {
+    float stretch[kDotColumns] = {};
+    for (const int64_t end = std::min(a.rows, row + kDotRows); row < end; ++row) {
+      const T* x = reinterpret_cast<const T*>(a.x.start) + row * a.x.stride + first;
+      const T* y = reinterpret_cast<const T*>(a.y.start) + row * a.y.stride + first;
+      for (int64_t j = 0; j < count; ++j) stretch[j] += ToFloat(x[j]) * ToFloat(y[j]);
+    }
+    for (int64_t j = 0; j < count; ++j) sums[j] += stretch[j];
+  }
+  for (int64_t j = 0; j < count; ++j) a.out[first + j] = static_cast<float>(sums[j]);
+}
+
 template <class T>
 static LORRY_INLINE void RopeBody(const RopeRows& a, int64_t row) {
   const float* cos = a.cos + a.positions[row] * a.half;
@@ -172,6 +217,8 @@ static LORRY_INLINE void LogProbBody(const LogProbArgs& a, int64_t row) {
 
 LORRY_ROW_KERNEL(RunNorm, NormBody, NormArgs)
 LORRY_ROW_KERNEL(RunNormBackward, NormBackwardBody, NormArgs)
+LORRY_ROW_KERNEL(RunScale, ScaleBody, ScaleArgs)
+LORRY_ROW_KERNEL(RunColumnDot, ColumnDotBody, ColumnDotArgs)
 LORRY_ROW_KERNEL(RunRope, RopeBody, RopeRows)
 LORRY_ROW_KERNEL(RunSwiGlu, SwiGluBody, SwiGluArgs)
 LORRY_ROW_KERNEL(RunSwiGluBackward, SwiGluBackwardBody, SwiGluArgs)
@@ -189,6 +236,15 @@ void NormRowsBackward(Precision precision, RowsIn dy, RowsIn x, const float* wei
 }
 
 void RopeRowsInPlace(Precision precision, const RopeRows& rope) { RunRope(precision, rope, rope.rows); }
+
+void ScaleRows(Precision precision, RowsIn x, const float* scale, const float* shift, RowsIn add, int64_t rows, int64_t columns,
+               RowsOut y) {
+  RunScale(precision, ScaleArgs{x, scale, shift, add, columns, y}, rows);
+}
+
+void ColumnDots(Precision precision, RowsIn x, RowsIn y, int64_t rows, int64_t columns, float* out) {
+  RunColumnDot(precision, ColumnDotArgs{x, y, rows, columns, out}, (columns + kDotColumns - 1) / kDotColumns);
+}
 
 void SwiGluRows(Precision precision, RowsIn gate_up, int64_t rows, int64_t width, RowsOut y) {
   RunSwiGlu(precision, SwiGluArgs{gate_up, width, y, {}, {}}, rows);

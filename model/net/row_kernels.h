@@ -38,6 +38,12 @@ struct RopeRows {
 };
 void RopeRowsInPlace(Precision precision, const RopeRows& rope);
 
+// y = x * scale + shift + add, scale and shift [columns]; shift and add.start may be null.
+void ScaleRows(Precision precision, RowsIn x, const float* scale, const float* shift, RowsIn add, int64_t rows, int64_t columns,
+               RowsOut y);
+// out[j] = the sum over rows of x[row, j] * y[row, j], in the rows' order.
+void ColumnDots(Precision precision, RowsIn x, RowsIn y, int64_t rows, int64_t columns, float* out);
+
 // y [rows, width] = silu(gate) * up of gate_up [rows, 2 width].
 void SwiGluRows(Precision precision, RowsIn gate_up, int64_t rows, int64_t width, RowsOut y);
 // d_gate_up for dy, and y once more: the next gradient needs it, and it is cheap to have here.

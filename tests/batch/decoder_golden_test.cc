@@ -37,8 +37,10 @@ std::vector<TransformerModel> Models(const ModelDirectory& directory, const Adap
   LoadOptions merging;
   merging.patch = MergePatch(adapter);
   std::vector<TransformerModel> models;
-  models.emplace_back(Expect(DecoderWeights::Load(directory, Precision::kFp32, {})),
-                      std::make_shared<const SeparateAdapter>(directory.config(), adapter, Precision::kFp32));
+  if (!adapter.config().dora) {
+    models.emplace_back(Expect(DecoderWeights::Load(directory, Precision::kFp32, {})),
+                        std::make_shared<const SeparateAdapter>(directory.config(), adapter, Precision::kFp32));
+  }
   models.emplace_back(Expect(DecoderWeights::Load(directory, Precision::kFp32, merging)), nullptr);
   return models;
 }

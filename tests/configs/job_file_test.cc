@@ -169,7 +169,6 @@ const BrokenJob kBrokenJobs[] = {
     {"  r: 16", "  dropout: 0.1", "job.yaml:9:12: adapter.dropout: not in this version; only 0 is carried out\n"},
     {"{cpus: 2}", "{cpus: 2, nodes: 2}",
      "job.yaml:13:29: resources.nodes: not in this version; a run has the devices of one node\n"},
-    {"  r: 16", "  dora: true", "job.yaml:9:3: adapter.dora: not in this version\n"},
     {"resources:", "limits: {on_exceed: notify}\nresources:",
      "job.yaml:13:21: limits.on_exceed: not in this version; \"notify\" is known, but not carried out yet\n"},
     {"resources:", "sweep: {method: grid}\nresources:", "job.yaml:13:1: sweep: not in this version\n"},

@@ -54,10 +54,18 @@ CASES = {
                                             num_key_value_heads=1, head_dim=8, vocab_size=39, tie_word_embeddings=False,
                                             attention_bias=True, rope_parameters=LONG_ROPE),
                               dict(r=2, lora_alpha=2)),
+    "llama_dora_biased": ("llama", dict(hidden_size=22, intermediate_size=34, num_hidden_layers=2, num_attention_heads=2,
+                                        num_key_value_heads=1, head_dim=14, vocab_size=41, tie_word_embeddings=True,
+                                        attention_bias=True, mlp_bias=True),
+                          dict(r=3, lora_alpha=6, use_dora=True)),
+    "qwen3_dora_some_targets": ("qwen3", dict(hidden_size=26, intermediate_size=22, num_hidden_layers=2, num_attention_heads=2,
+                                              num_key_value_heads=2, head_dim=10, vocab_size=37, tie_word_embeddings=False),
+                                dict(r=2, lora_alpha=4, use_dora=True, use_rslora=True,
+                                     target_modules=["k_proj", "v_proj", "up_proj", "down_proj"])),
 }
 SHARDED_BF16 = {"qwen3_sharded_bf16"}
 # LoRA+ as its paper recommends: B learns 16 times as fast.
-LORAPLUS = {"mistral_window_yarn": 16.0}
+LORAPLUS = {"mistral_window_yarn": 16.0, "qwen3_dora_some_targets": 16.0}
 LENGTHS = (1, 37, 5, 70)
 
 
@@ -117,7 +125,8 @@ def train(model, documents, start, steps, b_factor):
         for n in names:
             values[n].copy_(start[n])
             values[n].grad = None
-    slow, fast = [values[n] for n in names if "lora_B" not in n], [values[n] for n in names if "lora_B" in n]
+    is_fast = {n: "lora_B" in n or values[n].dim() == 1 for n in names}  # as peft.optimizers.loraplus sorts them
+    slow, fast = [values[n] for n in names if not is_fast[n]], [values[n] for n in names if is_fast[n]]
     optimizer = torch.optim.AdamW([dict(params=slow, lr=2e-4), dict(params=fast, lr=2e-4 * b_factor)], weight_decay=0.0)
     count = sum(sum(d["loss"][1:]) for d in documents)
     losses = []
@@ -146,6 +155,8 @@ def make(case, out, seed, steps):
         for name, p in peft.named_parameters():
             if "lora_B" in name:
                 p.copy_(torch.randn_like(p) * 0.1)
+            elif "lora_magnitude" in name:
+                p.mul_(1 + 0.1 * torch.randn_like(p))
     peft.save_pretrained(f"{out}/adapter")
     if os.path.exists(f"{out}/adapter/README.md"):
         os.remove(f"{out}/adapter/README.md")
@@ -167,7 +178,7 @@ def make(case, out, seed, steps):
     expected["loss"] = loss.detach().reshape(1)
     for name, p in peft.named_parameters():
         if p.requires_grad:
-            expected["grad." + name.replace(".default", "")] = p.grad.float().clone()
+            expected["grad." + name.replace(".default", "").replace("magnitude_vector.weight", "magnitude_vector")] = p.grad.float().clone()
     stray = max(abs(a - b) for a, b in zip(losses, losses64))
     json.dump({"losses": losses, "b_factor": b_factor, "fp64_distance": stray}, open(f"{out}/steps.json", "w"))
     save_file({k: v.contiguous() for k, v in expected.items()}, f"{out}/expected.safetensors")

@@ -109,7 +109,7 @@ TEST_CASE("the flat layout has each matrix once, and PEFT's names", "[adapter]")
   int64_t next = 0;
   for (const Adapter::Slot& slot : adapter.Slots()) {
     CHECK(slot.offset == next);
-    next += slot.rows * slot.columns;
+    next += slot.size();
   }
   CHECK(next == adapter.ParameterCount());
   CHECK(adapter.Slots()[1].name == "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
@@ -125,7 +125,7 @@ TEST_CASE("adapter_config.json that this version cannot carry out is refused wit
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"from_the_future":3,"use_dora":false,"lora_bias":null,"modules_to_save":[]})",
        nullptr},
       {R"({"peft_type":"IA3","target_modules":["q_proj"]})", "peft_type"},
-      {R"({"peft_type":"LORA","target_modules":["q_proj"],"use_dora":true})", "use_dora"},
+      {R"({"peft_type":"LORA","target_modules":["q_proj"],"use_dora":true})", nullptr},
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"modules_to_save":["lm_head"]})", "modules_to_save"},
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"bias":"all"})", "bias"},
       {R"({"peft_type":"LORA","target_modules":["q_proj"],"init_lora_weights":"pissa"})", "init_lora_weights"},

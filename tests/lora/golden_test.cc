@@ -124,7 +124,7 @@ TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
     CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
       INFO(slot.name);
-      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.rows * slot.columns).view({slot.rows, slot.columns});
+      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.size()).view(slot.shape);
       CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 1e-5);
     }
     const LossSum without_gradient = Expect(model->EvalLoss(golden.batch));
@@ -142,7 +142,7 @@ TEST_CASE("each step at 2e-4 has PEFT's loss", "[golden]") {
     const nlohmann::json steps = nlohmann::json::parse(file);
     at::Tensor rates = at::full({model->adapter().ParameterCount()}, 2e-4);
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
-      if (slot.is_b) rates.narrow(0, slot.offset, slot.rows * slot.columns).mul_(steps["b_factor"].get<double>());
+      if (slot.kind != Adapter::SlotKind::kA) rates.narrow(0, slot.offset, slot.size()).mul_(steps["b_factor"].get<double>());
     }
     at::Tensor gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
     PlainAdam optimizer;
@@ -173,7 +173,7 @@ TEST_CASE("bf16 follows fp32 at bf16's distance", "[golden]") {
     CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(0.01));
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
       INFO(slot.name);
-      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.rows * slot.columns).view({slot.rows, slot.columns});
+      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.size()).view(slot.shape);
       CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 0.06);
     }
   }
@@ -235,6 +235,25 @@ TEST_CASE("an adapter of another base is refused by name", "[golden]") {
   REQUIRE(!result.ok());
   CHECK(result.error().code == ErrorCode::kData);
   CHECK(result.error().Format().find("another base") != std::string::npos);
+}
+
+TEST_CASE("DoRA begins as the base, each magnitude its row's length", "[golden]") {
+  const std::string name = "llama_dora_biased";
+  if (std::find(kCases.begin(), kCases.end(), name) == kCases.end()) return;
+  const Golden golden(name);
+  AdapterConfig config;
+  config.r = 3, config.dora = true;
+  Adapter adapter = Expect(Adapter::Create(golden.directory.config(), config));
+  InitAdapter(adapter, 5);
+  const auto model = Expect(
+      LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, {.for_training = true})), adapter));
+  model->InitMagnitudes();
+  CHECK(Furthest(Expect(model->Logits(golden.batch)), golden.Logits("base_logits")) < 5e-4);
+  for (const AdaptedLinear& linear : model->adapter().linears()) {
+    const at::Tensor weight = Expect(ViewOf(Expect(golden.directory.Get(linear.module + ".weight"))));
+    const at::Tensor lengths = at::linalg_vector_norm(weight.to(at::kDouble), 2, {1});
+    CHECK(Distance(Adapter::ViewMagnitude(linear, model->adapter().values()), lengths) < 1e-6);
+  }
 }
 
 }  // namespace lorry

@@ -12,6 +12,7 @@
 #include "model/net/packed_batch.h"
 #include "model/net/rope.h"
 #include "model/net/swiglu.h"
+#include "model/net/tensor_rows.h"
 
 namespace lorry {
 namespace {
@@ -104,6 +105,22 @@ TEST_CASE("a longrope model has a second set of rows, for longer sequences", "[k
   CHECK(FirstRopeRow(config, 16, 40) == 0);
   CHECK(FirstRopeRow(config, 17, 40) == 40);
   CHECK(Distance(tables.sin[40 + 6], tables.sin[3]) < 1e-6);  // half as fast
+}
+
+TEST_CASE("columns scaled, and summed over rows", "[kernels]") {
+  for (const at::ScalarType dtype : kDtypes) {
+    const at::Tensor x = Draw({131, 45}, dtype), y = Draw({131, 45}, dtype), add = Draw({131, 45}, dtype);
+    const at::Tensor scale = Draw({45}, at::kFloat), shift = Draw({45}, at::kFloat), sums = at::empty({45}, at::kFloat);
+    const at::Tensor scaled = at::empty_like(x), both = at::empty_like(x);
+    const auto* s = scale.const_data_ptr<float>();
+    ScaleRows(PrecisionOf(x), RowsOf(x), s, nullptr, {}, 131, 45, MutableRowsOf(scaled));
+    ScaleRows(PrecisionOf(x), RowsOf(x), s, shift.const_data_ptr<float>(), RowsOf(add), 131, 45, MutableRowsOf(both));
+    ColumnDots(PrecisionOf(x), RowsOf(x), RowsOf(y), 131, 45, sums.data_ptr<float>());
+    const at::Tensor wide = x.to(at::kDouble);
+    CHECK(Distance(scaled, wide * scale) < Tolerance(dtype));
+    CHECK(Distance(both, wide * scale + shift + add) < Tolerance(dtype));
+    CHECK(Distance(sums, (wide * y).sum(0)) < 3e-6);
+  }
 }
 
 TEST_CASE("norms of heads, in place between their neighbours", "[kernels]") {
