@@ -86,7 +86,7 @@ constexpr std::array kFeatures = {
     Feature{"strategy: map_reduce", false},
     Feature{"strategy: refine", false},
     Feature{"strategy: single", true},
-    Feature{"sweep", false},
+    Feature{"sweep", true},
     Feature{"training.loraplus_lr_ratio", true},
 };
 

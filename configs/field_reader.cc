@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "configs/features.h"
@@ -111,7 +112,7 @@ bool FieldReader::Expect(const std::string& path, const YamlNode& value, Kind ki
     context_.Fail(path, value.at, value.origin, "has no value", fmt::format("{} is expected", what));
   } else {
     context_.Fail(path, value.at, value.origin, fmt::format("expected {}, found {}", what, Shown(value)),
-                  QuoteHint(value, kind == Kind::kNumber));
+                  kind == Kind::kText || kind == Kind::kNumber ? QuoteHint(value, kind == Kind::kNumber) : "");
   }
   return false;
 }
@@ -275,6 +276,29 @@ void FieldReader::Field(std::string_view key, std::map<std::string, std::string>
       context_.Fail(member_path, member.at, member.value->origin, "must be one line of 1 to 256 bytes");
     } else if (const auto text = TextOf(member_path, *member.value, rule)) {
       out[member.key] = *text;
+    }
+  }
+}
+
+void FieldReader::Field(std::string_view key, std::map<std::string, std::vector<ScalarText>>& out, const FieldRule& rule) {
+  const YamlNode* value = Take(key, rule);
+  const std::string path = PathOf(key);
+  if (value == nullptr || !Expect(path, *value, Kind::kMap, "a mapping of keys to lists")) return;
+  for (const YamlMember& member : value->members) {
+    const std::string member_path = fmt::format("{}.{}", path, EscapeControl(member.key, 64));
+    const YamlNode& list = *member.value;
+    context_.positions[member_path] = member.at;
+    if (!Expect(member_path, list, Kind::kList, "a list of values")) continue;
+    if (list.items.empty()) context_.Fail(member_path, list.at, list.origin, "the list is empty");
+    for (size_t i = 0; i < list.items.size(); ++i) {
+      const YamlNode& item = *list.items[i];
+      const std::string item_path = fmt::format("{}[{}]", member_path, i);
+      context_.positions[item_path] = item.at;
+      if (item.kind == Kind::kText || item.kind == Kind::kNumber || item.kind == Kind::kBool) {
+        if (!item.refused) out[member.key].push_back({JsonOfYaml(item).dump()});
+      } else {
+        Expect(item_path, item, Kind::kText, "a number, true, false or a word");
+      }
     }
   }
 }

@@ -82,6 +82,9 @@ class FieldReader {
   void Field(std::string_view key, std::vector<std::string>& out, const FieldRule& rule = {});
   void Field(std::string_view key, std::map<std::string, std::string>& out, const FieldRule& rule = {});
 
+  // Lists of scalars by key; none is empty.
+  void Field(std::string_view key, std::map<std::string, std::vector<ScalarText>>& out, const FieldRule& rule = {});
+
   template <WordEnum E>
   void Field(std::string_view key, E& out, const FieldRule& rule = {}) {
     const auto words = EnumWords(E{});

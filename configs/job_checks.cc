@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "configs/features.h"
+#include "configs/sweep.h"
 
 namespace lorry {
 namespace {
@@ -50,6 +51,50 @@ void RefuseUnbuilt(ReadContext& context, const std::string& key, const std::stri
   if (IsBuilt(key)) return;
   context.FailAt(key, "not in this version", hint);
   context.errors.back().code = ErrorCode::kUnsupported;
+}
+
+// Each value by the rules of its key; together they are judged by the ranks' own reading of each point.
+void CheckSweepValues(const JobSpec& job, const SweepSpec& sweep, ReadContext& context) {
+  nlohmann::json plain = ToJson(job);
+  plain.erase("sweep");
+  for (const auto& [key, values] : sweep.space) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      nlohmann::json with_value = plain;
+      with_value["sweep"]["space"][key] = nlohmann::json::array({values[i]});
+      const Result<std::vector<SweepPoint>> point = SweepPoints(with_value);
+      const Result<JobSpec> read = point.ok() ? JobFromJson(point->front().job) : point.error();
+      if (!read.ok()) context.FailAt(fmt::format("sweep.space.{}[{}]", key, i), read.error().message, read.error().hint);
+      if (std::find(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(i), values[i]) !=
+          values.begin() + static_cast<std::ptrdiff_t>(i)) {
+        context.FailAt(fmt::format("sweep.space.{}[{}]", key, i), "stands in the list already");
+      }
+    }
+  }
+}
+
+void CheckSweep(const JobSpec& job, const SweepSpec& sweep, bool validated, ReadContext& context) {
+  const std::vector<std::string> known(SweepKeys().begin(), SweepKeys().end());
+  size_t points = 1;
+  for (const auto& [key, values] : sweep.space) {
+    points = std::min(points * values.size(), kMaxSweepPoints + 1);
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    const auto near = NearestName(key, known);
+    context.FailAt("sweep.space." + EscapeControl(key, 64), "a sweep cannot vary this",
+                   near ? fmt::format("did you mean \"{}\"?", *near) : fmt::format("it can {}", fmt::join(known, ", ")));
+  }
+  if (sweep.space.empty()) context.FailAt("sweep.space", "names no key", "training.learning_rate: [1.0e-4, 2.0e-4]");
+  if (points > kMaxSweepPoints) context.FailAt("sweep.space", fmt::format("more than {} points", kMaxSweepPoints));
+  if (sweep.metric != "eval_loss") {
+    context.FailAt("sweep.metric", fmt::format("\"{}\" is none of eval_loss", EscapeControl(sweep.metric, 60)));
+  }
+  if (!validated) {
+    context.FailAt("sweep", "there is nothing to compare the points by", "give dataset.validation or dataset.val_fraction");
+  }
+  if (sweep.space.contains("training.seed") && job.finetune()->dataset.val_fraction) {
+    context.FailAt("sweep.space.training.seed", "decides which rows val_fraction takes, and points must share them",
+                   "give dataset.validation");
+  }
+  if (context.errors.empty()) CheckSweepValues(job, sweep, context);
 }
 
 void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
@@ -147,6 +192,10 @@ void CheckAndResolve(JobSpec& job, ReadContext& context) {
   }
   CheckResources(job.resources, job.command() != nullptr || job.evaluate() != nullptr, context);
   if (job.batch() != nullptr) CheckBatchDevices(job, context);
+  if (const FinetuneSpec* finetune = job.finetune(); finetune != nullptr && finetune->sweep) {
+    const bool validated = context.Given("dataset.validation") || context.Given("dataset.val_fraction");
+    CheckSweep(job, *finetune->sweep, validated, context);
+  }
   for (size_t i = 0; i < job.after.size(); ++i) {
     if (job.after[i] == job.name) {
       context.FailAt(fmt::format("after[{}]", i), "a job cannot come after itself", "name another run");

@@ -14,6 +14,8 @@ constexpr std::array<std::string_view, 3> EnumWords(LossScope) { return {"comple
 constexpr std::array<std::string_view, 2> EnumWords(AdapterType) { return {"lora", "qlora"}; }
 constexpr std::array<std::string_view, 3> EnumWords(LrScheduler) { return {"linear", "cosine", "constant"}; }
 constexpr std::array<std::string_view, 2> EnumWords(TrainPrecision) { return {"bf16", "fp32"}; }
+constexpr std::array<std::string_view, 1> EnumWords(SweepMethod) { return {"grid"}; }
+constexpr std::array<std::string_view, 2> EnumWords(SweepGoal) { return {"min", "max"}; }
 constexpr std::array<std::string_view, 3> EnumWords(OnExceed) { return {"checkpoint_and_stop", "stop", "notify"}; }
 constexpr std::array<std::string_view, 2> EnumWords(RowValidation) { return {"tolerant", "strict"}; }
 constexpr std::array<std::string_view, 4> EnumWords(BatchStrategy) { return {"auto", "single", "map_reduce", "refine"}; }
@@ -83,6 +85,14 @@ void Describe(V& v, FinetuneOutput& output) {
 }
 
 template <class V>
+void Describe(V& v, SweepSpec& sweep) {
+  v.Field("method", sweep.method);
+  v.Field("space", sweep.space, {.required = true});
+  v.Field("metric", sweep.metric);
+  v.Field("goal", sweep.goal);
+}
+
+template <class V>
 void Describe(V& v, FinetuneSpec& job) {
   v.Field("base_model", job.base_model, {.required = true, .form = TextForm::kReference});
   v.Field("dataset", job.dataset);
@@ -90,7 +100,7 @@ void Describe(V& v, FinetuneSpec& job) {
   v.Field("training", job.training);
   v.Field("checkpoint", job.checkpoint);
   v.Field("output", job.output);
-  v.Unbuilt("sweep");
+  v.Field("sweep", job.sweep);
 }
 
 template <class V>

@@ -23,6 +23,7 @@
 #include "base/money.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "configs/yaml_document.h"
 
 namespace lorry {
 
@@ -90,6 +91,17 @@ struct CheckpointSpec {
   bool keep_best = false;
 };
 
+enum class SweepMethod { kGrid };
+enum class SweepGoal { kMin, kMax };
+
+// Many adapters on one base in one run, one for each point of the grid (configs/sweep.h); the best by `metric` goes out.
+struct SweepSpec {
+  SweepMethod method = SweepMethod::kGrid;
+  std::map<std::string, std::vector<ScalarText>> space;  // key path -> its values
+  std::string metric = "eval_loss";
+  SweepGoal goal = SweepGoal::kMin;
+};
+
 struct FinetuneOutput {
   std::string adapter;  // ORG/NAME
   std::optional<std::string> alias;
@@ -102,6 +114,7 @@ struct FinetuneSpec {
   TrainingSpec training;
   CheckpointSpec checkpoint;
   FinetuneOutput output;
+  std::optional<SweepSpec> sweep;
 };
 
 struct SamplingSpec {

@@ -72,6 +72,13 @@ Result<YamlNodePtr> ReadYamlValue(std::string_view text, const std::string& orig
 // Error kSpec: a part of the path is no mapping, or empty.
 Result<YamlNodePtr> WithValueAt(const YamlNodePtr& root, std::string_view path, const YamlNodePtr& value);
 
+// A number, true or false, or a word, as JSON writes it: the value of a key that another key names (sweep.space).
+struct ScalarText {
+  std::string json;
+  bool operator==(const ScalarText&) const = default;
+};
+void to_json(nlohmann::json& out, const ScalarText& value);
+
 // The same tree made of JSON (positions 0): JSON that Lorry wrote is checked by the rules of the YAML.
 YamlNodePtr YamlOfJson(const nlohmann::json& value);
 

@@ -26,6 +26,8 @@ YamlNodePtr YamlOfJson(const nlohmann::json& value) {
   return node;
 }
 
+void to_json(nlohmann::json& out, const ScalarText& value) { out = nlohmann::json::parse(value.json); }
+
 nlohmann::json JsonOfYaml(const YamlNode& node) {
   switch (node.kind) {
     case Kind::kNull:

@@ -1,7 +1,8 @@
 // Checkpoints: all that a run needs to go on as if it had not been interrupted, to the last bit. Page:
 // docs/formats/checkpoint.md.
 //
-//   RUN_DIR/checkpoints/step-00000020/state.h5   values, optimizer, cursor, early stopping, and what the run is of (RunIdentity)
+//   RUN_DIR/checkpoints/step-00000020/state.h5   values, optimizer, cursor, early stopping, and what the run is of (RunIdentity);
+//                                                of a sweep all that once for each point
 //   RUN_DIR/checkpoints/step-00000020/COMPLETE   the marker: length and SHA-256 of state.h5; a checkpoint is there when it is
 //
 // Written in this order: state.h5 in a folder of a temporary name, fsync, read back, compared and decoded, folder renamed,
@@ -41,10 +42,17 @@ struct TrainingState {
   std::vector<float> second_moment;
 };
 
-// The bytes of state.h5: the same for the same state.
-Result<std::string> EncodeState(const TrainingState& state, const RunIdentity& identity);
+// One training, and what it is of.
+struct SavedState {
+  TrainingState state;
+  RunIdentity identity;
+};
+
+// The bytes of state.h5: the same for the same states. Of one, itself; of a sweep's points, in their order, each one's bytes
+// within. REQUIRES: at least one.
+Result<std::string> EncodeStates(const std::vector<SavedState>& states);
 // kData where the bytes are not whole or of another version.
-Result<TrainingState> DecodeState(std::string_view bytes, const std::string& name, RunIdentity* identity);
+Result<std::vector<SavedState>> DecodeStates(std::string_view bytes, const std::string& name);
 
 struct WrittenCheckpoint {
   int64_t step = 0;
@@ -59,8 +67,8 @@ class CheckpointStore {
   // "checkpoints/step-00000020".
   static std::string RelativePath(int64_t step);
 
-  // kStorage where the disk is full or fails; nothing is left behind then.
-  Result<WrittenCheckpoint> Write(const TrainingState& state, const RunIdentity& identity);
+  // At the latest of the states' steps. kStorage where the disk is full or fails; nothing is left behind then.
+  Result<WrittenCheckpoint> Write(const std::vector<SavedState>& states);
 
   // The bytes of state.h5, checked against the marker. kNotFound without a marker, kData where it is truncated or altered.
   Result<std::string> Read(int64_t step) const;
@@ -77,13 +85,14 @@ class CheckpointStore {
 
 // The checkpoint to go on from: `wanted` (a path relative to the run's folder; empty: the newest), or where that is damaged the
 // newest whole one before it; each one passed over is told to `say`. nullopt: begin at the beginning.
-// kSpec where the checkpoint is of another job, or of another device kind and the job does not allow that.
+// kSpec where the checkpoint is of another job, or of another device kind and the job does not allow that. `identities`: of each
+// training of the job.
 struct ResumePoint {
-  TrainingState state;
+  std::vector<SavedState> states;
   std::string bytes;  // of state.h5
 };
 Result<std::optional<ResumePoint>> FindResumePoint(const CheckpointStore& store, const std::string& wanted,
-                                                   const RunIdentity& identity, bool other_device,
+                                                   const std::vector<RunIdentity>& identities, bool other_device,
                                                    const std::function<void(const std::string&)>& say);
 
 }  // namespace lorry::trainers

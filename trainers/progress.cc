@@ -49,9 +49,9 @@ void Progress::Enter(Phase phase) {
   shared_->channel.Send({{"t", "phase"}, {"phase", NameOf(phase)}});
 }
 
-void Progress::Step(const StepRecord& r, int64_t steps, double seconds) {
+void Progress::Step(const StepRecord& r, int64_t steps, double seconds, std::optional<int> point) {
   if (rank_ != 0) return;
-  shared_->channel.Send({{"t", "step"},
+  nlohmann::json line = {{"t", "step"},
                          {"step", r.step},
                          {"steps", steps},
                          {"loss", r.loss},
@@ -59,11 +59,16 @@ void Progress::Step(const StepRecord& r, int64_t steps, double seconds) {
                          {"lr", r.learning_rate},
                          {"tokens", r.tokens},
                          {"loss_tokens", r.loss_tokens},
-                         {"seconds", seconds}});
+                         {"seconds", seconds}};
+  if (point) line["point"] = *point;
+  shared_->channel.Send(line);
 }
 
-void Progress::Evaluation(const EvaluationRecord& r) {
-  if (rank_ == 0) shared_->channel.Send({{"t", "eval"}, {"step", r.step}, {"loss", r.loss}, {"tokens", r.tokens}});
+void Progress::Evaluation(const EvaluationRecord& r, std::optional<int> point) {
+  if (rank_ != 0) return;
+  nlohmann::json line = {{"t", "eval"}, {"step", r.step}, {"loss", r.loss}, {"tokens", r.tokens}};
+  if (point) line["point"] = *point;
+  shared_->channel.Send(line);
 }
 
 void Progress::Checkpoint(const WrittenCheckpoint& c) {

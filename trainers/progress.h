@@ -29,8 +29,9 @@ class Progress {
   ~Progress();
 
   void Enter(Phase phase);  // told where it is another than before
-  void Step(const StepRecord& record, int64_t steps, double seconds);
-  void Evaluation(const EvaluationRecord& record);
+  // `point`: which of a sweep's trainings; none for a lone one.
+  void Step(const StepRecord& record, int64_t steps, double seconds, std::optional<int> point);
+  void Evaluation(const EvaluationRecord& record, std::optional<int> point);
   void Checkpoint(const WrittenCheckpoint& checkpoint);
   void Preparing(const std::string& what, int64_t done);
   void Output(const std::string& name, const std::string& path);

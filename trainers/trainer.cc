@@ -40,8 +40,7 @@ Trainer::Trainer(TrainerParts parts)
     : parts_(std::move(parts)),
       plan_(parts_.training.Sizes(), parts_.options.batches),
       optimizer_({.weight_decay = parts_.options.weight_decay}, parts_.model.values().numel(), parts_.model.values().device()),
-      buffers_(parts_.model.values().numel(), parts_.model.values().device()),
-      checkpoints_(parts_.run_dir) {
+      buffers_(parts_.model.values().numel(), parts_.model.values().device()) {
   if (parts_.options.loraplus_lr_ratio) rate_groups_ = parts_.model.RateGroups(*parts_.options.loraplus_lr_ratio);
   schedule_.kind = parts_.options.schedule;
   schedule_.peak = parts_.options.learning_rate;
@@ -55,45 +54,29 @@ Status Trainer::Restore(const TrainingState& state) {
     return MakeError(ErrorCode::kData, fmt::format("{}: an adapter of {} values; this job's has {}",
                                                    CheckpointStore::RelativePath(state.step), state.values.size(), length));
   }
-  parts_.model.values().copy_(AsTensor(state.values));
-  parts_.model.ValuesChanged();
+  TakeValues(state.values);
   optimizer_.Restore(state.optimizer_updates, AsTensor(state.first_moment), AsTensor(state.second_moment));
   state_ = state;
   state_.values.clear();
   state_.first_moment.clear();
   state_.second_moment.clear();
-  written_.insert(state_.step);
   return OkStatus();
-}
-
-Result<TrainingEnd> Trainer::Run() {
-  LORRY_TRY(Begin());
-  while (!Finished()) {
-    parts_.progress.Enter(state_.step < last_known_step_ ? Phase::kRecomputed : Phase::kProductive);
-    LORRY_TRY(OneStep());
-    LORRY_TRY(EvaluateIfDue());
-    LORRY_ASSIGN_OR_RETURN(const int64_t stop, parts_.group.Largest(parts_.progress.stop_wanted() ? 1 : 0));
-    LORRY_TRY(CheckpointIfDue(stop != 0));
-    if (stop != 0 && !Finished()) return TrainingEnd::kStoppedOnRequest;
-  }
-  // The trace may be older than the last checkpoint, where the run was cut between the two.
-  if (log_) LORRY_TRY(log_->WriteTrace(TracePath(), state_.step));
-  LORRY_TRY(TakeBestValues());
-  return TrainingEnd::kFinished;
 }
 
 Status Trainer::Begin() {
   if (parts_.group.rank() == 0) {
-    LORRY_ASSIGN_OR_RETURN(StepLog log, StepLog::Open(parts_.run_dir + "/steps.log"));
+    LORRY_TRY(MakeDirectories(parts_.log_dir));
+    LORRY_ASSIGN_OR_RETURN(StepLog log, StepLog::Open(parts_.log_dir + "/steps.log"));
     log_.emplace(std::move(log));
-    LORRY_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, checkpoints_.Steps());
-    // Later ones than the one that the run goes on from are written again.
-    for (const int64_t step : steps) {
-      if (step <= state_.step) written_.insert(step);
-    }
   }
   LORRY_ASSIGN_OR_RETURN(last_known_step_, parts_.group.Largest(log_ ? log_->last_known_step() : 0));
   return OkStatus();
+}
+
+Status Trainer::Turn() {
+  parts_.progress.Enter(state_.step < last_known_step_ ? Phase::kRecomputed : Phase::kProductive);
+  LORRY_TRY(OneStep());
+  return EvaluateIfDue();
 }
 
 Status Trainer::OneStep() {
@@ -161,7 +144,7 @@ Status Trainer::LogStep(const StepRecord& record, double seconds) {
     parts_.progress.Log("error", fmt::format("step {} gave another adapter than in an earlier attempt", record.step));
   }
   LORRY_TRY(log_->Append(record));
-  parts_.progress.Step(record, schedule_.total_steps, seconds);
+  parts_.progress.Step(record, schedule_.total_steps, seconds, parts_.point);
   return OkStatus();
 }
 
@@ -175,6 +158,7 @@ Status Trainer::EvaluateIfDue() {
     return MakeError(ErrorCode::kData, fmt::format("step {}: the held-out loss is {}", state_.step, record.loss),
                      "lower training.learning_rate; the last checkpoint is kept");
   }
+  last_held_out_ = record.loss;
   new_best_ = state_.best.step == 0 || record.loss < state_.best.loss;
   if (new_best_) {
     state_.best = {record.step, record.loss, 0};
@@ -183,66 +167,46 @@ Status Trainer::EvaluateIfDue() {
   }
   if (parts_.group.rank() == 0) {
     LORRY_TRY(log_->Append(record));
-    parts_.progress.Evaluation(record);
+    parts_.progress.Evaluation(record, parts_.point);
   }
   return OkStatus();
 }
 
 bool Trainer::StoppedEarly() const { return parts_.options.patience && state_.best.worse_since >= *parts_.options.patience; }
 
-Status Trainer::CheckpointIfDue(bool stopping) {
+bool Trainer::CheckpointDue() const {
   const bool best = new_best_ && parts_.options.keep_best;
-  if (!(stopping || best || Finished() || Due(parts_.options.checkpoint_every_steps, state_.step))) return OkStatus();
-  parts_.progress.Enter(Phase::kCheckpoint);
-  if (parts_.group.rank() == 0) {
-    LORRY_TRY(log_->Sync());
-    LORRY_ASSIGN_OR_RETURN(const WrittenCheckpoint written, checkpoints_.Write(Snapshot(), parts_.identity));
-    LORRY_TRY(log_->WriteTrace(TracePath(), state_.step));
-    written_.insert(state_.step);
-    parts_.progress.Checkpoint(written);
-    LORRY_TRY(PruneCheckpoints());
-  }
-  // Nobody runs ahead of a checkpoint that may fail.
-  return parts_.group.Barrier();
+  return best || Finished() || Due(parts_.options.checkpoint_every_steps, state_.step);
 }
 
-// Keeps the newest keep_last, the best, and everything from the newest one on that the scheduler has on record.
-Status Trainer::PruneCheckpoints() {
-  const int64_t committed = parts_.progress.committed_step();
-  std::set<int64_t> keep;
-  int64_t newest = 0;
-  for (auto step = written_.rbegin(); step != written_.rend(); ++step) {
-    const bool on_record = *step <= committed;
-    if (newest < parts_.options.keep_last || !on_record) keep.insert(*step);
-    newest += on_record;
-  }
-  if (parts_.options.keep_best && written_.contains(state_.best.step)) keep.insert(state_.best.step);
-  written_ = keep;
-  return checkpoints_.RemoveAllBut(keep);
+bool Trainer::GivesEarlierValues() const {
+  return parts_.options.keep_best && state_.best.step != 0 && state_.best.step != state_.step;
 }
 
-Status Trainer::TakeBestValues() {
-  if (!parts_.options.keep_best || state_.best.step == 0 || state_.best.step == state_.step) return OkStatus();
-  std::string bytes;
-  if (parts_.group.rank() == 0) {
-    LORRY_ASSIGN_OR_RETURN(bytes, checkpoints_.Read(state_.best.step));
-  }
-  LORRY_ASSIGN_OR_RETURN(bytes, parts_.group.Broadcast(bytes));
-  RunIdentity identity;
-  LORRY_ASSIGN_OR_RETURN(const TrainingState best,
-                         DecodeState(bytes, CheckpointStore::RelativePath(state_.best.step), &identity));
-  parts_.model.values().copy_(AsTensor(best.values));
+Result<double> Trainer::HeldOutLoss() {
+  if (parts_.options.keep_best && state_.best.step != 0) return state_.best.loss;
+  if (last_held_out_) return *last_held_out_;
+  LORRY_ASSIGN_OR_RETURN(const EvaluationRecord record,
+                         parts_.held_out->Evaluate(parts_.model, parts_.group, parts_.lanes, state_.step));
+  return record.loss;
+}
+
+void Trainer::TakeValues(const std::vector<float>& values) {
+  parts_.model.values().copy_(AsTensor(values));
   parts_.model.ValuesChanged();
-  return OkStatus();
 }
 
-TrainingState Trainer::Snapshot() const {
+Status Trainer::SyncLog() { return log_->Sync(); }
+
+Status Trainer::WriteTrace() { return log_->WriteTrace(TracePath(), state_.step); }
+
+SavedState Trainer::Snapshot() const {
   TrainingState state = state_;
   state.optimizer_updates = optimizer_.updates();
   state.values = OnHost(parts_.model.values());
   state.first_moment = OnHost(optimizer_.first_moment());
   state.second_moment = OnHost(optimizer_.second_moment());
-  return state;
+  return {std::move(state), parts_.identity};
 }
 
 }  // namespace lorry::trainers

@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "base/files.h"
+#include "configs/sweep.h"
 #include "lora/lora_model.h"
 #include "lora/peft_files.h"
 #include "model/format/model_directory.h"
@@ -16,14 +18,16 @@
 #include "trainers/model_card.h"
 #include "trainers/nccl_rank_group.h"
 #include "trainers/trainer.h"
+#include "trainers/training_loop.h"
 
 namespace lorry::trainers {
 namespace {
 
-// What the task's job needs before the first step.
+// What all trainings of the task share before the first step. Options are those of the job's first point: nothing that a sweep
+// varies is read from them here.
 struct RunInputs {
   TrainingOptions options;
-  RunIdentity identity;
+  RunIdentity identity;  // without a job
   Dataset training;
   std::optional<Dataset> validation;
 };
@@ -98,9 +102,9 @@ Status LoadAllData(const TaskFile& task, Progress& progress, RunInputs* inputs) 
   return OkStatus();
 }
 
-Result<RunInputs> LoadInputs(const TaskFile& task, RankGroup& group, Progress& progress) {
+Result<RunInputs> LoadInputs(const TaskFile& task, const SweepPoint& first, RankGroup& group, Progress& progress) {
   RunInputs inputs;
-  LORRY_ASSIGN_OR_RETURN(inputs.options, TrainingOptionsOf(task.job));
+  LORRY_ASSIGN_OR_RETURN(inputs.options, TrainingOptionsOf(first.job));
   LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
   LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::OpenWithoutWeights(base_model));
   if (inputs.options.max_length > directory.config().max_positions) {
@@ -113,7 +117,6 @@ Result<RunInputs> LoadInputs(const TaskFile& task, RankGroup& group, Progress& p
     inputs.options.bf16 = false;
     progress.Log("warning", "this CPU has no AVX-512 BF16: training runs in fp32");
   }
-  LORRY_ASSIGN_OR_RETURN(inputs.identity.job, DecidingPartOf(task.job));
   LORRY_ASSIGN_OR_RETURN(inputs.identity.base_model, BaseModelDigest(base_model));
   if (const auto adapter = task.inputs.find("adapter"); adapter != task.inputs.end()) {
     LORRY_ASSIGN_OR_RETURN(inputs.identity.initial_adapter, AdapterDigest(adapter->second));
@@ -146,82 +149,151 @@ Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& opti
   return adapter;
 }
 
-struct LoadedModel {
-  std::unique_ptr<TrainedModel> model;
-  AdapterConfig adapter;
-};
-
-Result<LoadedModel> LoadModel(const TaskFile& task, const TrainingOptions& options, const at::Device& device) {
-  LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
-  LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(base_model));
-  LORRY_ASSIGN_OR_RETURN(Adapter adapter, InitialAdapter(task, options, directory.config()));
+Result<std::shared_ptr<const DecoderWeights>> LoadBase(const ModelDirectory& directory, const TrainingOptions& options,
+                                                       const at::Device& device) {
   LoadOptions load;
   load.for_training = true;
   load.device = device;
-  LORRY_ASSIGN_OR_RETURN(auto weights, DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load));
-  LORRY_ASSIGN_OR_RETURN(auto model, LoraModel::Create(std::move(weights), std::move(adapter)));
-  AdapterConfig config = model->adapter().config();
-  if (config.dora && !task.inputs.contains("adapter")) model->InitMagnitudes();
-  return LoadedModel{TrainLora(std::move(model)), std::move(config)};
+  return DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load);
 }
 
-// Rank 0 chooses and reads; all take over the same bytes.
-Status Resume(const TaskFile& task, const RunInputs& inputs, RankGroup& group, Progress& progress, Trainer& trainer) {
-  std::string bytes;
-  if (group.rank() == 0) {
-    const CheckpointStore store(task.run_dir);
-    LORRY_ASSIGN_OR_RETURN(std::optional<ResumePoint> point,
-                           FindResumePoint(store, task.resume_from, inputs.identity, inputs.options.other_device,
-                                           [&](const std::string& text) { progress.Log("warning", text); }));
-    if (point) bytes = std::move(point->bytes);
-    if (!point && !task.resume_from.empty()) {
-      progress.Log("warning", "no whole checkpoint up to " + task.resume_from + " in " + task.run_dir + ": beginning again");
-    }
+// One of the task's trainings: a sweep's point, or the job itself.
+struct Training {
+  SweepPoint point;
+  std::string directory;  // below the run's and the attempt's: "points/03"; empty for the job itself
+  TrainingOptions options;
+  std::unique_ptr<TrainedModel> model;
+  AdapterConfig adapter;
+  std::optional<Trainer> trainer;
+};
+
+Status MakeModel(const TaskFile& task, std::shared_ptr<const DecoderWeights> base, Training* training) {
+  LORRY_ASSIGN_OR_RETURN(Adapter adapter, InitialAdapter(task, training->options, base->config()));
+  LORRY_ASSIGN_OR_RETURN(auto model, LoraModel::Create(std::move(base), std::move(adapter)));
+  training->adapter = model->adapter().config();
+  if (training->adapter.dora && !task.inputs.contains("adapter")) model->InitMagnitudes();
+  training->model = TrainLora(std::move(model));
+  return OkStatus();
+}
+
+// The job's trainings; everything in `parts` but what is the training's own is theirs together.
+Result<std::vector<std::unique_ptr<Training>>> MakeTrainings(const TaskFile& task, const std::vector<SweepPoint>& points,
+                                                             const RunInputs& inputs,
+                                                             const std::shared_ptr<const DecoderWeights>& base,
+                                                             const std::function<TrainerParts(TrainedModel&)>& parts) {
+  std::vector<std::unique_ptr<Training>> trainings;
+  for (size_t i = 0; i < points.size(); ++i) {
+    auto training = std::make_unique<Training>();
+    training->point = points[i];
+    if (points.size() > 1) training->directory = fmt::format("/points/{:02}", i);
+    LORRY_ASSIGN_OR_RETURN(training->options, TrainingOptionsOf(points[i].job));
+    training->options.bf16 = inputs.options.bf16;
+    LORRY_TRY(MakeModel(task, base, training.get()));
+    TrainerParts own = parts(*training->model);
+    own.log_dir = task.run_dir + training->directory;
+    own.identity = inputs.identity;
+    LORRY_ASSIGN_OR_RETURN(own.identity.job, DecidingPartOf(points[i].job));
+    own.options = training->options;
+    if (points.size() > 1) own.point = static_cast<int>(i);
+    training->trainer.emplace(std::move(own));
+    trainings.push_back(std::move(training));
   }
-  LORRY_ASSIGN_OR_RETURN(bytes, group.Broadcast(bytes));
-  if (bytes.empty()) return OkStatus();
-  RunIdentity identity;
-  LORRY_ASSIGN_OR_RETURN(const TrainingState state, DecodeState(bytes, "checkpoint", &identity));
-  progress.Log("info", fmt::format("going on from step {}", state.step));
-  return trainer.Restore(state);
+  return trainings;
 }
 
-Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const LoadedModel& loaded, const Trainer& trainer,
-                    Progress& progress) {
-  const std::string directory = task.attempt_dir + "/adapter";
+Status WriteAdapter(const std::string& directory, const Training& training, const RunInputs& inputs) {
   LORRY_TRY(MakeDirectories(directory));
-  LORRY_TRY(WriteFileAtomically(directory + "/README.md", ModelCard(inputs.options, loaded.adapter, inputs.training, trainer)));
-  LORRY_TRY(loaded.model->WriteAdapter(directory));
+  LORRY_TRY(WriteFileAtomically(directory + "/README.md",
+                                ModelCard(training.options, training.adapter, inputs.training, *training.trainer)));
+  return training.model->WriteAdapter(directory);
+}
+
+Status WriteOutputs(const TaskFile& task, const RunInputs& inputs, const Training& training, Progress& progress) {
+  const std::string directory = task.attempt_dir + "/adapter";
+  LORRY_TRY(WriteAdapter(directory, training, inputs));
   progress.Output("adapter", directory);
-  progress.Output("trace", trainer.TracePath());
+  progress.Output("trace", training.trainer->TracePath());
+  return OkStatus();
+}
+
+// Every point's adapter and trace, the table of them, and the best one as the run's. Collective: losses that nobody knows any
+// more are found again.
+Status WriteSweep(const TaskFile& task, const RunInputs& inputs, const std::vector<std::unique_ptr<Training>>& trainings,
+                  const TrainingLoop& loop, RankGroup& group, Progress& progress) {
+  const nlohmann::json& sweep = task.job["sweep"];
+  const bool most = sweep.value("goal", "min") == "max";
+  nlohmann::json table = nlohmann::json::array();
+  std::optional<size_t> best;
+  double best_loss = 0;
+  for (size_t i = 0; i < trainings.size(); ++i) {
+    const Training& training = *trainings[i];
+    nlohmann::json row = {{"point", i}, {"values", training.point.values}, {"steps", training.trainer->steps_done()}};
+    if (const Error* fault = loop.fault(i)) {
+      row["error"] = fault->Format();
+    } else {
+      LORRY_ASSIGN_OR_RETURN(const double loss, trainings[i]->trainer->HeldOutLoss());
+      row["eval_loss"] = loss;
+      if (!best || (most ? loss > best_loss : loss < best_loss)) best = i, best_loss = loss;
+      if (group.rank() == 0) {
+        const std::string directory = task.attempt_dir + training.directory;
+        LORRY_TRY(WriteAdapter(directory, training, inputs));
+        LORRY_ASSIGN_OR_RETURN(const std::string trace, ReadFile(training.trainer->TracePath(), int64_t{1} << 32));
+        LORRY_TRY(WriteFileAtomically(directory + "/trace.h5", trace));
+      }
+    }
+    table.push_back(std::move(row));
+  }
+  if (group.rank() != 0) return OkStatus();
+  LORRY_TRY(WriteOutputs(task, inputs, *trainings[*best], progress));
+  const nlohmann::json report = {
+      {"metric", "eval_loss"}, {"goal", most ? "max" : "min"}, {"best", *best}, {"points", std::move(table)}};
+  LORRY_TRY(WriteFileAtomically(task.attempt_dir + "/sweep.json", report.dump(2) + "\n"));
+  progress.Output("points", task.attempt_dir + "/points");
+  progress.Output("sweep", task.attempt_dir + "/sweep.json");
+  progress.Log("info", fmt::format("best of {} points: {} ({}), eval_loss {:.4f}", trainings.size(), *best,
+                                   trainings[*best]->point.Label(), best_loss));
   return OkStatus();
 }
 
 Result<TrainingEnd> TrainOnRank(const TaskFile& task, const at::Device& device, RankGroup& group, Progress& progress) {
   progress.Enter(Phase::kStartup);
-  LORRY_ASSIGN_OR_RETURN(const RunInputs inputs, LoadInputs(task, group, progress));
+  LORRY_ASSIGN_OR_RETURN(const std::vector<SweepPoint> points, SweepPoints(task.job));
+  LORRY_ASSIGN_OR_RETURN(const RunInputs inputs, LoadInputs(task, points.front(), group, progress));
   progress.Facts(inputs.identity, inputs.options);
   const int lanes_of_rank = task.lanes / task.ranks;
   at::set_num_threads(lanes_of_rank * task.threads_per_lane);
-  LORRY_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(task, inputs.options, device));
+  LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
+  LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(base_model));
+  LORRY_ASSIGN_OR_RETURN(const auto base, LoadBase(directory, inputs.options, device));
 
   Lanes lanes(lanes_of_rank, task.threads_per_lane);
   std::optional<HeldOut> held_out;
   if (inputs.validation) held_out.emplace(*inputs.validation, inputs.options.batches.tokens_per_micro_batch);
   LORRY_TRY(MakeDirectories(task.run_dir));
-  Trainer trainer({.model = *loaded.model,
-                   .group = group,
-                   .lanes = lanes,
-                   .progress = progress,
-                   .training = inputs.training,
-                   .held_out = held_out ? &*held_out : nullptr,
-                   .run_dir = task.run_dir,
-                   .identity = inputs.identity,
-                   .options = inputs.options});
-  LORRY_TRY(Resume(task, inputs, group, progress, trainer));
-  LORRY_ASSIGN_OR_RETURN(const TrainingEnd end, trainer.Run());
-  if (end == TrainingEnd::kFinished && group.rank() == 0) {
-    LORRY_TRY(WriteOutputs(task, inputs, loaded, trainer, progress));
+  const auto parts = [&](TrainedModel& model) {
+    return TrainerParts{.model = model,
+                        .group = group,
+                        .lanes = lanes,
+                        .progress = progress,
+                        .training = inputs.training,
+                        .held_out = held_out ? &*held_out : nullptr,
+                        .log_dir = {},
+                        .identity = {},
+                        .options = {},
+                        .point = {}};
+  };
+  LORRY_ASSIGN_OR_RETURN(const auto trainings, MakeTrainings(task, points, inputs, base, parts));
+  std::vector<Trainer*> trainers;
+  for (const auto& training : trainings) trainers.push_back(&*training->trainer);
+  TrainingLoop loop(trainers, group, progress, task.run_dir);
+  LORRY_TRY(loop.Resume(task.resume_from));
+  LORRY_ASSIGN_OR_RETURN(const TrainingEnd end, loop.Run());
+  if (end == TrainingEnd::kFinished) {
+    if (trainings.size() > 1) {
+      LORRY_TRY(WriteSweep(task, inputs, trainings, loop, group, progress));
+    } else if (group.rank() == 0) {
+      LORRY_TRY(WriteOutputs(task, inputs, *trainings.front(), progress));
+    }
   }
   LORRY_TRY(group.Barrier());
   return end;

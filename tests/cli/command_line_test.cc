@@ -83,7 +83,7 @@ TEST_CASE("help, version and features are told", "[cli]") {
   const Outcome features = Lorry({"doctor", "--features", "--json"}, home.path());
   CHECK(features.status == 0);
   for (const char* name :
-       {"sweep", "option cost --compare-api", "option cost --format focus", "option cost --scenario",
+       {"kind pipeline", "option cost --compare-api", "option cost --format focus", "option cost --scenario",
         "option token create --role engineer", "policy.yaml budgets", "policy.yaml quotas", "policy.yaml roles"}) {
     CAPTURE(name);
     CHECK(features.out.find(fmt::format(R"({{"built":false,"name":"{}"}})", name)) != std::string::npos);

@@ -7,6 +7,7 @@
 
 #include "configs/features.h"
 #include "configs/job_file.h"
+#include "configs/sweep.h"
 
 namespace lorry {
 namespace {
@@ -171,7 +172,6 @@ const BrokenJob kBrokenJobs[] = {
      "job.yaml:13:29: resources.nodes: not in this version; a run has the devices of one node\n"},
     {"resources:", "limits: {on_exceed: notify}\nresources:",
      "job.yaml:13:21: limits.on_exceed: not in this version; \"notify\" is known, but not carried out yet\n"},
-    {"resources:", "sweep: {method: grid}\nresources:", "job.yaml:13:1: sweep: not in this version\n"},
 };
 
 TEST_CASE("one change to a job, and what is said", "[job]") {
@@ -255,9 +255,62 @@ TEST_CASE("JSON has the keys of the YAML and exact dollars", "[job]") {
   CHECK(JobFromJson(nlohmann::json{{"kind", "finetune"}}).error().message.find("name: missing") != std::string::npos);
 }
 
+constexpr const char* kSweep =
+    "sweep:\n"
+    "  space: {training.learning_rate: [1.0e-4, 2.0e-4], adapter.r: [8, 16, 32], training.lr_scheduler: [linear]}\n"
+    "dataset:\n  validation: data/valid.jsonl\n";
+
+TEST_CASE("a sweep is the grid of its lists, each point a job of its own", "[sweep]") {
+  const ParsedJob parsed = Parse(Replaced(kJob, "dataset:\n", kSweep));
+  CHECK(FormatErrors(parsed.errors) == "");
+  REQUIRE(parsed.spec.has_value());
+  const auto points = SweepPoints(ToJson(*parsed.spec));
+  REQUIRE(points.ok());
+  REQUIRE(points->size() == 6);
+  CHECK(points->at(0).Label() == "adapter.r=8 training.learning_rate=0.0001 training.lr_scheduler=linear");
+  CHECK(points->at(3).Label() == "adapter.r=16 training.learning_rate=0.0002 training.lr_scheduler=linear");
+  const auto job = JobFromJson(points->at(3).job);
+  REQUIRE(job.ok());
+  CHECK_FALSE(job->finetune()->sweep.has_value());
+  CHECK(job->finetune()->adapter.r == 16);
+  CHECK(job->finetune()->training.learning_rate == 2e-4);
+  CHECK(job->finetune()->training.lr_scheduler == LrScheduler::kLinear);
+  CHECK(ToJson(*JobFromJson(ToJson(*parsed.spec))) == ToJson(*parsed.spec));
+
+  const auto alone = SweepPoints(ToJson(*Parse(kJob).spec));
+  REQUIRE(alone.ok());
+  REQUIRE(alone->size() == 1);
+  CHECK(alone->front().job == ToJson(*Parse(kJob).spec));
+  CHECK(alone->front().values.empty());
+}
+
+TEST_CASE("what a sweep cannot be, and what is said", "[sweep]") {
+  const std::string job = Replaced(kJob, "dataset:\n", kSweep);
+  const BrokenJob rows[] = {
+      {"adapter.r: [8, 16, 32]", "adapter.rr: [8]",
+       "job.yaml:6:53: sweep.space.adapter.rr: a sweep cannot vary this; did you mean \"adapter.r\"?\n"},
+      {"adapter.r: [8, 16, 32]", "adapter.r: [8, 600]",
+       "job.yaml:6:68: sweep.space.adapter.r[1]: job: adapter.r: 600 is outside 1..512\n"},
+      {"adapter.r: [8, 16, 32]", "adapter.r: [8, 16, 8]",
+       "job.yaml:6:72: sweep.space.adapter.r[2]: stands in the list already\n"},
+      {"adapter.r: [8, 16, 32]", "adapter.r: []", "job.yaml:6:64: sweep.space.adapter.r: the list is empty\n"},
+      {"adapter.r: [8, 16, 32]", "adapter.r: 8", "job.yaml:6:64: sweep.space.adapter.r: expected a list of values, found 8\n"},
+      {"adapter.r: [8, 16, 32]", "adapter.r: [[8]]",
+       "job.yaml:6:65: sweep.space.adapter.r[0]: expected a number, true, false or a word, found a list\n"},
+      {"  validation: data/valid.jsonl\n", "",
+       "job.yaml:6:3: sweep: there is nothing to compare the points by; give dataset.validation or dataset.val_fraction\n"},
+      {"sweep:\n", "sweep:\n  metric: rouge\n", "job.yaml:6:11: sweep.metric: \"rouge\" is none of eval_loss\n"},
+      {"sweep:\n", "sweep:\n  method: random\n", "job.yaml:6:11: sweep.method: \"random\" is none of grid\n"},
+  };
+  for (const BrokenJob& row : rows) {
+    CAPTURE(row.from, row.to);
+    CHECK(ErrorsOf(Replaced(job, row.from, row.to)) == row.says);
+  }
+}
+
 TEST_CASE("what is not built is listed in order", "[features]") {
   for (size_t i = 1; i < Features().size(); ++i) CHECK(Features()[i - 1].name < Features()[i].name);
-  CHECK_FALSE(IsBuilt("sweep"));
+  CHECK_FALSE(IsBuilt("kind pipeline"));
   CHECK_FALSE(IsBuilt("file costs.jsonl"));
   CHECK(IsBuilt("kind batch"));
 }

@@ -49,22 +49,22 @@ struct StoredRun {
 
   Result<std::optional<ResumePoint>> Find(const std::string& wanted = "", bool other_device = false,
                                           RunIdentity identity = Identity()) {
-    return FindResumePoint(store, wanted, identity, other_device, [&](const std::string& text) { said.push_back(text); });
+    return FindResumePoint(store, wanted, {identity}, other_device, [&](const std::string& text) { said.push_back(text); });
   }
   std::string StateFile(int64_t step) const { return home.path() + "/" + CheckpointStore::RelativePath(step) + "/state.h5"; }
 };
 
 TEST_CASE("a checkpoint gives back what was written, and equal states give equal bytes") {
   StoredRun run;
-  const auto written = run.store.Write(StateAt(20), Identity());
+  const auto written = run.store.Write({{StateAt(20), Identity()}});
   REQUIRE(written.ok());
   CHECK(written->path == "checkpoints/step-00000020");
-  CHECK(*EncodeState(StateAt(20), Identity()) == *EncodeState(StateAt(20), Identity()));
+  CHECK(*EncodeStates({{StateAt(20), Identity()}}) == *EncodeStates({{StateAt(20), Identity()}}));
   const auto found = run.Find();
   REQUIRE(found.ok());
   for (const std::string& line : run.said) UNSCOPED_INFO(line);
   REQUIRE(found->has_value());
-  const TrainingState& state = (*found)->state;
+  const TrainingState& state = (*found)->states[0].state;
   const TrainingState expected = StateAt(20);
   CHECK(state.step == 20);
   CHECK(state.cursor == expected.cursor);
@@ -95,13 +95,13 @@ TEST_CASE("a damaged checkpoint is passed over and said; the one before it is us
   for (const Case& c : cases) {
     INFO(c.name);
     StoredRun run;
-    REQUIRE(run.store.Write(StateAt(20), Identity()).ok());
-    REQUIRE(run.store.Write(StateAt(40), Identity()).ok());
+    REQUIRE(run.store.Write({{StateAt(20), Identity()}}).ok());
+    REQUIRE(run.store.Write({{StateAt(40), Identity()}}).ok());
     c.damage(run.StateFile(40));
     const auto found = run.Find();
     REQUIRE(found.ok());
     REQUIRE(found->has_value());
-    CHECK((*found)->state.step == 20);
+    CHECK((*found)->states[0].state.step == 20);
     REQUIRE(run.said.size() == 1);
     CHECK_THAT(run.said[0], Catch::Contains("step-00000040"));
   }
@@ -109,12 +109,12 @@ TEST_CASE("a damaged checkpoint is passed over and said; the one before it is us
 
 TEST_CASE("without its marker there is no checkpoint; what was left unfinished goes with the next pruning") {
   StoredRun run;
-  REQUIRE(run.store.Write(StateAt(20), Identity()).ok());
-  REQUIRE(run.store.Write(StateAt(40), Identity()).ok());
+  REQUIRE(run.store.Write({{StateAt(20), Identity()}}).ok());
+  REQUIRE(run.store.Write({{StateAt(40), Identity()}}).ok());
   REQUIRE(RemoveTree(run.home.path() + "/checkpoints/step-00000040/COMPLETE").ok());
   REQUIRE(MakeDirectories(run.home.path() + "/checkpoints/.writing-step-00000060").ok());
   CHECK(run.store.Steps().value() == std::vector<int64_t>{20});
-  REQUIRE(run.store.Write(StateAt(40), Identity()).ok());
+  REQUIRE(run.store.Write({{StateAt(40), Identity()}}).ok());
   CHECK(run.store.Steps().value() == std::vector<int64_t>{40, 20});
   REQUIRE(run.store.RemoveAllBut({40}).ok());
   CHECK(ListDirectory(run.home.path() + "/checkpoints").value() == std::vector<std::string>{"step-00000040"});
@@ -122,15 +122,15 @@ TEST_CASE("without its marker there is no checkpoint; what was left unfinished g
 
 TEST_CASE("a run goes on from the checkpoint that is wanted, not from a later one") {
   StoredRun run;
-  for (const int64_t step : {20, 40, 60}) REQUIRE(run.store.Write(StateAt(step), Identity()).ok());
-  CHECK((*run.Find("checkpoints/step-00000040"))->state.step == 40);
-  CHECK((*run.Find(""))->state.step == 60);
+  for (const int64_t step : {20, 40, 60}) REQUIRE(run.store.Write({{StateAt(step), Identity()}}).ok());
+  CHECK((*run.Find("checkpoints/step-00000040"))->states[0].state.step == 40);
+  CHECK((*run.Find(""))->states[0].state.step == 60);
   CHECK_FALSE(run.Find("checkpoints/step-00000010")->has_value());
 }
 
 TEST_CASE("another job's checkpoint is refused, another device's unless the job allows it") {
   StoredRun run;
-  REQUIRE(run.store.Write(StateAt(20), Identity()).ok());
+  REQUIRE(run.store.Write({{StateAt(20), Identity()}}).ok());
   struct Case {
     std::string RunIdentity::*field;
     bool with_other_device;

@@ -5,6 +5,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <csignal>
@@ -20,6 +22,7 @@
 #include "base/process.h"
 #include "base/random.h"
 #include "base/task_contract.h"
+#include "configs/sweep.h"
 #include "trainers/hdf5_image.h"
 
 namespace lorry::trainers {
@@ -259,6 +262,70 @@ TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's by
     CHECK(run.Adapter() == undisturbed.Adapter());
     CHECK(run.Trace() == undisturbed.Trace());
   }
+}
+
+json SweepJob() {
+  json job = Job();
+  job["dataset"]["val_fraction"] = 0.2;
+  job["training"]["eval_every_steps"] = 10;
+  job["checkpoint"]["keep_best"] = true;
+  job["sweep"]["space"] = {{"training.learning_rate", {1e-3, 1e-2}}, {"adapter.r", {2, 5}}};
+  return job;
+}
+
+std::string PointFile(const Run& run, size_t point, const std::string& name) {
+  return *ReadFile(fmt::format("{}/points/{:02}/{}", run.AttemptDir(), point, name));
+}
+
+TEST_CASE("each adapter of a sweep is that of its job alone, to the byte, on any ranks and after kills") {
+  Run together, interrupted;
+  together.job = interrupted.job = SweepJob();
+  together.Finish({.ranks = 2, .lanes = 2});
+  Random random(20261130, "test.sweep.kills");
+  int64_t killed = 0;
+  for (int i = 0; i < 4; ++i) {
+    const Kill kill{i == 3 ? "output" : "step", 2 + 7 * i, std::chrono::microseconds(random.Below(400))};
+    killed += interrupted.Attempt({.ranks = 1, .lanes = 2}, kill).killed;
+  }
+  CHECK(killed >= 3);
+  interrupted.Finish({.ranks = 2, .lanes = 2});
+
+  const json report = json::parse(*ReadFile(together.AttemptDir() + "/sweep.json"));
+  CHECK(report == json::parse(*ReadFile(interrupted.AttemptDir() + "/sweep.json")));
+  const auto points = SweepPoints(SweepJob());
+  REQUIRE(points.ok());
+  REQUIRE(points->size() == 4);
+  double lowest = 1e9;
+  for (size_t i = 0; i < points->size(); ++i) {
+    INFO(points->at(i).Label());
+    Run alone;
+    alone.job = points->at(i).job;
+    alone.Finish();
+    for (const Run* sweep : {&together, &interrupted}) {
+      CHECK(PointFile(*sweep, i, "adapter_model.safetensors") == alone.Adapter());
+      CHECK(PointFile(*sweep, i, "adapter_config.json") == *ReadFile(alone.AttemptDir() + "/adapter/adapter_config.json"));
+      CHECK(PointFile(*sweep, i, "trace.h5") == alone.Trace());
+    }
+    CHECK(report["points"][i]["values"] == points->at(i).values);
+    lowest = std::min(lowest, report["points"][i]["eval_loss"].get<double>());
+  }
+  const auto best = report["best"].get<size_t>();
+  CHECK(report["points"][best]["eval_loss"] == lowest);
+  CHECK(together.Adapter() == PointFile(together, best, "adapter_model.safetensors"));
+}
+
+TEST_CASE("a point of a sweep whose loss is no number ends by itself") {
+  Run run;
+  run.job = SweepJob();
+  run.job["training"].erase("max_grad_norm");
+  run.job["training"]["max_grad_norm"] = 0;
+  run.job["training"]["warmup_ratio"] = 0;
+  run.job["sweep"]["space"] = {{"training.learning_rate", {1e-3, 1}}, {"adapter.alpha", {65536}}};
+  run.Finish();
+  const json report = json::parse(*ReadFile(run.AttemptDir() + "/sweep.json"));
+  CHECK(report["best"] == 0);
+  CHECK(report["points"][1].value("error", "").find("the loss is") != std::string::npos);
+  CHECK_FALSE(FileExists(run.AttemptDir() + "/points/01"));
 }
 
 TEST_CASE("asked to stop, a run leaves a checkpoint and exits with 3; it then goes on to the same bytes") {

@@ -1,5 +1,5 @@
 // The loop with a stand-in model: what it promises about bytes, stops and bad numbers, without a decoder.
-#include "trainers/trainer.h"
+#include "trainers/training_loop.h"
 
 #include <catch2/catch.hpp>
 
@@ -108,10 +108,9 @@ Outcome Attempt(const std::string& home, const Setting& setting) {
     const HeldOut held_out(validation, 16);
     Progress progress(std::move(*TaskChannel::Connect("", group.rank())), group.rank());
     Trainer trainer({model, group, lanes, progress, training, &held_out, home, RunIdentity{.job = "j"}, setting.options});
-    const auto point = FindResumePoint(CheckpointStore(home), "", RunIdentity{.job = "j"}, false, [](const std::string&) {});
-    (void)group.Barrier();
-    if (point.ok() && *point) (void)trainer.Restore((*point)->state);
-    const Result<TrainingEnd> end = trainer.Run();
+    TrainingLoop loop({&trainer}, group, progress, home);
+    (void)loop.Resume("");
+    const Result<TrainingEnd> end = loop.Run();
     if (group.rank() != 0) return;
     outcome.values = model.Bytes();
     outcome.steps = trainer.steps_done();
@@ -197,11 +196,11 @@ TEST_CASE("early stopping ends after the evaluations it waits for, and keep_best
   CHECK(outcome.steps < 200);
   const auto steps = CheckpointStore(home.path()).Steps().value();
   const int64_t best = steps.back();  // the oldest that is kept
-  RunIdentity identity;
-  const auto state = DecodeState(*CheckpointStore(home.path()).Read(best), "best", &identity);
-  REQUIRE(state.ok());
-  CHECK(state->best.step == best);
-  CHECK(std::string(reinterpret_cast<const char*>(state->values.data()), kValues * sizeof(float)) == outcome.values);
+  const auto states = DecodeStates(*CheckpointStore(home.path()).Read(best), "best");
+  REQUIRE(states.ok());
+  const TrainingState& state = states->front().state;
+  CHECK(state.best.step == best);
+  CHECK(std::string(reinterpret_cast<const char*>(state.values.data()), kValues * sizeof(float)) == outcome.values);
   // Entered again after its end, the run adds no step.
   CHECK(Attempt(home.path(), setting).steps == outcome.steps);
 }
