@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/process.h"
 #include "base/random.h"
@@ -262,6 +263,36 @@ TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's by
     CHECK(run.Adapter() == undisturbed.Adapter());
     CHECK(run.Trace() == undisturbed.Trace());
   }
+}
+
+// A minute and more: tests/live/reranked_live.py runs it. The seed is drawn, or comes from LORRY_SEED.
+TEST_CASE("twenty runs killed at random steps and resumed on one, two or four ranks all give one adapter", "[.twenty]") {
+  const char* given = std::getenv("LORRY_SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : static_cast<uint64_t>(SystemClock().MonotonicMillis());
+  WARN("LORRY_SEED=" << seed);
+  Random random(seed, "test.ranks");
+  const std::vector<Layout> layouts = {{1, 4}, {2, 4}, {4, 4}};
+  Run undisturbed;
+  undisturbed.Finish(layouts[0]);
+  int64_t interrupted = 0;
+  for (int i = 0; i < 20; ++i) {
+    Run run;
+    std::string moments;
+    for (int64_t step = 1 + static_cast<int64_t>(random.Below(10)); step < 30;
+         step += 4 + static_cast<int64_t>(random.Below(16))) {
+      const Layout& layout = layouts[random.Below(layouts.size())];
+      const Kill kill{"step", step, std::chrono::microseconds(random.Below(2000))};
+      const AttemptEnd end = run.Attempt(layout, kill);
+      interrupted += end.killed && (end.end.signal == SIGKILL || end.end.exit_status != 0);
+      moments += fmt::format(" {} ranks at step {} + {} us;", layout.ranks, step, kill.delay.count());
+    }
+    const Layout& last = layouts[random.Below(layouts.size())];
+    run.Finish(last);
+    WARN("run " << i << ": killed on" << moments << " finished on " << last.ranks);
+    CHECK(run.Adapter() == undisturbed.Adapter());
+    CHECK(run.Trace() == undisturbed.Trace());
+  }
+  CHECK(interrupted >= 20);
 }
 
 json SweepJob() {
