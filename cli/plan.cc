@@ -137,6 +137,7 @@ nlohmann::json PlanJson(const JobSpec& job, const CheckedInputs& checked, const 
     plan["notes"].push_back("this CPU has no AVX-512 BF16: it computes in fp32");
   }
   if (work.steps > 0) plan["steps"] = work.steps;
+  if (work.points > 0) plan["points"] = work.points;
   if (job.finetune() != nullptr) plan["rows"] = checked.facts.rows;
   if (job.batch() != nullptr) plan["rows"] = work.rows, plan["faulty_rows"] = checked.facts.faulty_rows;
   if (work.elements > 0) plan["elements"] = work.elements;
@@ -153,7 +154,7 @@ std::string PlanText(const nlohmann::json& plan) {
   add("devices",
       fmt::format("{} x {} ({} lanes in {} ranks)", devices["count"].get<int64_t>(), devices["kind"].get<std::string>(),
                   devices["lanes"].get<int64_t>(), devices["ranks"].get<int64_t>()));
-  for (const char* key : {"rows", "faulty_rows", "elements", "steps", "tokens", "adapter_parameters"}) {
+  for (const char* key : {"rows", "faulty_rows", "elements", "points", "steps", "tokens", "adapter_parameters"}) {
     if (plan.contains(key)) add(key, std::to_string(plan[key].get<int64_t>()));
   }
   if (plan.contains("memory_bytes")) add("memory of a rank", FormatSize(Bytes(plan["memory_bytes"].get<int64_t>())));

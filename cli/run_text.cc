@@ -109,6 +109,7 @@ std::string MetricsText(const json& metrics) {
     return found != metrics.end() && found->is_number() ? std::optional<double>(found->get<double>()) : std::nullopt;
   };
   std::string text;
+  if (const auto point = number("point")) text += fmt::format("point {:.0f}  ", *point);
   if (const auto loss = number("loss")) {
     text += fmt::format("{} {:.4f}  ", TextAt(metrics, "t") == "eval" ? "held-out loss" : "loss", *loss);
   }

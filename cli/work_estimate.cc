@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "configs/sweep.h"
+
 namespace lorry {
 namespace {
 
@@ -76,6 +78,28 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
       static_cast<int64_t>(static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
 }
 
+// A sweep's points share the weights, and the lanes one after the other.
+void EstimateSweep(const JobSpec& job, const InputFacts& facts, bool fast_bf16, WorkEstimate& work) {
+  const Result<std::vector<SweepPoint>> points = SweepPoints(ToJson(job));
+  if (!points.ok()) return;
+  for (const SweepPoint& point : *points) {
+    const Result<JobSpec> alone = JobFromJson(point.job);
+    if (!alone.ok()) return;
+    WorkEstimate one;
+    EstimateFinetune(*alone->finetune(), alone->resources, facts, fast_bf16, one);
+    const auto adapter_bytes = [](const WorkEstimate& estimate) {
+      return static_cast<int64_t>(static_cast<double>(estimate.adapter_parameters) * kBytesOfAdapterParameter);
+    };
+    const int64_t shared = std::max(work.memory_bytes - adapter_bytes(work), one.memory_bytes - adapter_bytes(one));
+    work.steps = std::max(work.steps, one.steps);
+    work.tokens += one.tokens;
+    work.flops += one.flops;
+    work.adapter_parameters += one.adapter_parameters;
+    work.memory_bytes = shared + adapter_bytes(work);
+  }
+  work.points = static_cast<int64_t>(points->size());
+}
+
 void EstimateBatch(const ResourcesSpec& resources, const InputFacts& facts, bool fast_bf16, WorkEstimate& work) {
   work.rows = facts.rows;
   if (!facts.model || facts.counted_rows == 0) return;
@@ -95,7 +119,13 @@ void EstimateBatch(const ResourcesSpec& resources, const InputFacts& facts, bool
 
 WorkEstimate EstimateWork(const JobSpec& job, const InputFacts& facts, bool fast_bf16) {
   WorkEstimate work;
-  if (const FinetuneSpec* finetune = job.finetune()) EstimateFinetune(*finetune, job.resources, facts, fast_bf16, work);
+  if (const FinetuneSpec* finetune = job.finetune()) {
+    if (finetune->sweep) {
+      EstimateSweep(job, facts, fast_bf16, work);
+    } else {
+      EstimateFinetune(*finetune, job.resources, facts, fast_bf16, work);
+    }
+  }
   if (job.batch() != nullptr) EstimateBatch(job.resources, facts, fast_bf16, work);
   if (const CommandSpec* command = job.command()) work.elements = command->array;
   return work;

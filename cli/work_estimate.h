@@ -13,7 +13,8 @@
 namespace lorry {
 
 struct WorkEstimate {
-  int64_t steps = 0;         // finetune; 0: not known
+  int64_t steps = 0;         // finetune; 0: not known. Of a sweep: of the longest of its points
+  int64_t points = 0;        // of a sweep, which the rest counts together
   int64_t rows = 0;          // batch
   int64_t elements = 0;      // command
   int64_t tokens = 0;        // to be computed; 0: not known

@@ -35,12 +35,14 @@ std::string DeviceHours(int64_t device_ms) { return fmt::format("{:.4f}", static
 constexpr std::string_view kChartScript = R"js(
 <script src="/static/chart.js"></script><script>
 const css=getComputedStyle(document.documentElement),ink=css.getPropertyValue('--soft'),line=css.getPropertyValue('--line');let chart;
-async function draw(){const text=await(await fetch('/v1/runs/'+RUN+'/metrics')).text();const loss=[],held=[],rows=[];
+async function draw(){const text=await(await fetch('/v1/runs/'+RUN+'/metrics')).text();const loss={},held={},rows=[];
 for(const raw of text.split('\n')){if(!raw)continue;let m;try{m=JSON.parse(raw)}catch{continue}
-if(m.t==='step')loss.push({x:m.step,y:m.loss});else if(m.t==='eval')held.push({x:m.step,y:m.loss});
+const to=m.t==='step'?loss:m.t==='eval'?held:null;if(to)(to[m.point??'']??=[]).push({x:m.step,y:m.loss});
 else if(m.t==='progress'&&m.rows_per_minute!==undefined)rows.push({x:m.done,y:m.rows_per_minute});}
-const sets=[];if(loss.length)sets.push({label:'training loss',data:loss,borderColor:css.getPropertyValue('--accent'),pointRadius:0,borderWidth:1.5});
-if(held.length)sets.push({label:'held-out loss',data:held,borderColor:css.getPropertyValue('--good'),pointRadius:3,borderWidth:1.5});
+const sets=[];const colour=(p,own)=>p===''?css.getPropertyValue(own):`hsl(${(p*137.5+210)%360} 65% 50%)`;
+for(const p in loss)sets.push({label:p===''?'training loss':'point '+p,data:loss[p],borderColor:colour(p,'--accent'),pointRadius:0,borderWidth:1.5});
+for(const p in held)sets.push({label:p===''?'held-out loss':'point '+p+' held out',data:held[p],borderColor:colour(p,'--good'),pointRadius:3,
+borderWidth:1.5,borderDash:p===''?[]:[5,4]});
 if(rows.length)sets.push({label:'rows a minute',data:rows,borderColor:css.getPropertyValue('--accent'),pointRadius:0,borderWidth:1.5});
 document.getElementById('curve').hidden=!sets.length;if(!sets.length)return;
 if(chart){chart.data.datasets=sets;chart.update('none');return}
