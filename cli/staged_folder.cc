@@ -98,7 +98,7 @@ Status StagedFolder::MoveInto(const std::string& target) {
   std::stable_partition(names.begin(), names.end(), [](const std::string& name) { return !NamesTheKind(name); });
   std::vector<std::string> moved;
   for (const std::string& name : names) {
-    const Status status = RenameDurably(path_ + "/" + name, target + "/" + name);
+    Status status = RenameDurably(path_ + "/" + name, target + "/" + name);
     if (status.ok()) {
       moved.push_back(target + "/" + name);
       continue;

@@ -46,6 +46,7 @@ Status ExportGguf(const ModelDirectory& model, const std::filesystem::path& gguf
   LORRY_ASSIGN_OR_RETURN(const std::vector<GgufPair> pairs, AllPairs(model, options));
   const std::vector<ExpectedTensor> expected = ExpectedTensors(model.config());
   std::vector<GgufTensorHead> heads;
+  heads.reserve(expected.size() + 1);
   for (const ExpectedTensor& tensor : expected)
     heads.push_back({GgufNameOf(tensor.name), TypeOf(tensor, options.type), tensor.shape});
   const std::vector<float> divisors = GgufRopeDivisors(model.config());
