@@ -3,9 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "batch/batch_task.h"
 #include "batch/commands.h"
+#include "batch/model_export.h"
 
 namespace {
 
@@ -42,6 +44,42 @@ int Exit(const lorry::Status& status) {
   return lorry::ExitStatusOf(status.error().code);
 }
 
+// For `lorry`, which shows the error as its own: {error: {code, message, hint, file, line, key}} in place of the document.
+int ExitWithDocument(const lorry::Status& status) {
+  if (status.ok()) return 0;
+  const lorry::Error& error = status.error();
+  const nlohmann::json document = {{"code", lorry::ErrorCodeName(error.code)},
+                                   {"message", error.message},
+                                   {"hint", error.hint},
+                                   {"file", error.file},
+                                   {"line", error.line},
+                                   {"key", error.key}};
+  std::cout << nlohmann::json{{"error", document}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+  return lorry::ExitStatusOf(error.code);
+}
+
+void AddExportOptions(CLI::App& command, lorry::ModelExportOptions& options) {
+  command.add_option("--model", options.model, "model directory, as Hugging Face lays it out")->required();
+  command.add_option("--adapter", options.adapter, "adapter directory, as PEFT writes it: folded in");
+  command.add_option("--format", options.format, "safetensors or gguf")
+      ->required()
+      ->check(CLI::IsMember({"safetensors", "gguf"}));
+  command.add_option("--dtype", options.dtype, "of safetensors: float32, bfloat16 or float16 (default: as the model)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  command.add_option("--type", options.gguf_type, "of a GGUF's matrices: f32, f16 or q8_0")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}));
+  command.add_option("--name", options.name, "a GGUF's general.name");
+  command.add_option("--out", options.out, "an empty directory, or the GGUF file")->required();
+  command.add_flag("--json")->description("one JSON document on standard output: the only form there is");
+}
+
+int RunExport(const lorry::ModelExportOptions& options) {
+  const lorry::Result<int64_t> adapted = lorry::RunModelExport(options);
+  if (!adapted.ok()) return ExitWithDocument(adapted.error());
+  std::cout << nlohmann::json{{"adapted", *adapted}} << std::endl;
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -71,6 +109,9 @@ int main(int argc, char** argv) {
   tokenize->add_option("--data", options.data, "JSON lines")->required();
   tokenize->add_flag("--chat", options.chat, "a string is one user turn");
   tokenize->add_option("--loss-on", options.loss_on, "completion, assistant or all");
+  lorry::ModelExportOptions export_options;
+  auto* exported = app.add_subcommand("export", "writes a model, with an adapter folded in or not");
+  AddExportOptions(*exported, export_options);
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
@@ -82,6 +123,7 @@ int main(int argc, char** argv) {
   if (*generate) return Exit(lorry::RunGenerate(options));
   if (*logits) return Exit(lorry::RunLogits(options));
   if (*tokenize) return Exit(lorry::RunTokenize(options));
+  if (*exported) return RunExport(export_options);
   return Exit(lorry::MakeError(lorry::ErrorCode::kUsage, "neither --task nor a command is given",
                                "lorry-batch --help lists the commands"));
 }

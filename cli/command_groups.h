@@ -23,7 +23,7 @@ CLI::App& AddCommand(CommandSet& set, CLI::App& parent, const std::string& name,
 void AddSystemCommands(CommandSet& set);    // up, down, doctor, worker, token
 void AddJobCommands(CommandSet& set);       // plan, submit, ps, show, logs, watch, explain, cancel, pause, resume, pull
 void AddRegistryCommands(CommandSet& set);  // model, adapter
-void AddModelCommands(CommandSet& set);     // score, tokenize, generate, eval
+void AddModelCommands(CommandSet& set);     // score, tokenize, generate, eval, merge, export
 void AddBookCommands(CommandSet& set);      // cost, price, ledger
 // Commands of later versions: known, and refused by name. Call last.
 void AddUnbuiltCommands(CommandSet& set);

@@ -7,34 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
-#include "base/json.h"
-#include "base/process.h"
+#include "cli/engine_process.h"
 #include "cli/model_source.h"
 #include "model/format/tokenize_report.h"
 
 namespace lorry {
 namespace {
-
-// Runs lorry-batch and reads the one JSON document that it prints. Its progress and errors go to our standard error.
-Result<nlohmann::json> AskEngine(const std::vector<std::string>& arguments, int& exit_status) {
-  const TempDirectory folder;
-  SpawnOptions spawn;
-  spawn.argv = {ProgramDirectory() + "/lorry-batch"};
-  spawn.argv.insert(spawn.argv.end(), arguments.begin(), arguments.end());
-  spawn.stdout_path = folder.path() + "/answer.json";
-  spawn.own_group = false;
-  Result<ChildProcess> child = ChildProcess::Start(spawn);
-  if (!child.ok() && child.error().code == ErrorCode::kNotFound) {
-    return MakeError(ErrorCode::kUnsupported, "this installation was built without lorry-batch", "build the preset release");
-  }
-  if (!child.ok()) return child.error();
-  const std::optional<ProcessEnd> end = child->Wait();
-  if (end->signal != 0) return MakeError(ErrorCode::kInternal, fmt::format("lorry-batch ended by signal {}", end->signal));
-  exit_status = end->exit_status;
-  if (exit_status != 0) return nlohmann::json();
-  LORRY_ASSIGN_OR_RETURN(const std::string text, ReadFile(spawn.stdout_path));
-  return ParseJson(text, {.max_bytes = kDefaultReadLimit, .max_depth = 16});
-}
 
 enum class Kind { kModel, kAdapter };
 

@@ -2,6 +2,7 @@
 
 #include "cli/command_groups.h"
 #include "cli/inference.h"
+#include "cli/merge_export.h"
 
 namespace lorry {
 namespace {
@@ -65,6 +66,34 @@ void AddEval(CommandSet& set) {
   rouge.add_option("--field", options->field, "of the reference rows that holds the text");
 }
 
+void AddMerge(CommandSet& set) {
+  auto options = std::make_shared<MergeOptions>();
+  CLI::App& merge = AddCommand(set, set.app, "merge", "an adapter folded into its base becomes a model version",
+                               "lorry merge acme/synopsis@prod --to acme/synopsis-merged --dtype bfloat16",
+                               [options](Session& session) { return RunMerge(session, *options); });
+  merge.add_option("adapter", options->adapter, "registry name, or a PEFT directory")->required();
+  merge.add_option("--to", options->to, "ORG/NAME of the merged model")->required();
+  merge.add_option("--base", options->base, "of a PEFT directory: the model that it was trained on");
+  merge.add_option("--dtype", options->dtype, "float32, bfloat16 or float16 (default: as the base is stored)");
+  merge.add_flag("--private", options->is_private, "strangers do not see it");
+}
+
+void AddExport(CommandSet& set) {
+  auto options = std::make_shared<ExportOptions>();
+  CLI::App& command = AddCommand(set, set.app, "export", "a model or adapter as files for other programs",
+                                 "lorry export acme/synopsis@prod --format gguf --type q8_0 --to for-llama-cpp",
+                                 [options](Session& session) { return RunExport(session, *options); });
+  command.add_option("source", options->source, "model or adapter: registry name, directory or .gguf")->required();
+  command.add_option("--format", options->format, "peft (adapters), safetensors or gguf (an adapter is folded into its base)")
+      ->required()
+      ->check(CLI::IsMember({"peft", "safetensors", "gguf", "nf4"}));
+  command.add_option("--to", options->to, "a folder that is not there, or empty")->required();
+  command.add_option("--type", options->type, "of a GGUF's matrices: f16 (default), q8_0 or f32")
+      ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
+  command.add_option("--dtype", options->dtype, "of safetensors: float32, bfloat16 or float16 (default: as stored)");
+  command.add_option("--base", options->base, "of a PEFT directory: the model that it was trained on");
+}
+
 }  // namespace
 
 void AddModelCommands(CommandSet& set) {
@@ -72,6 +101,8 @@ void AddModelCommands(CommandSet& set) {
   AddGenerate(set);
   AddTokenize(set);
   AddEval(set);
+  AddMerge(set);
+  AddExport(set);
 }
 
 }  // namespace lorry

@@ -87,21 +87,10 @@ Status CheckSource(const ImportOptions& options, const std::string& folder) {
   return OkStatus();
 }
 
-// Every regular file of the folder that does not begin with a dot, pushed; [{path, digest, size}] by path.
+// Every visible file of the folder, pushed; [{path, digest, size}] by path.
 Result<nlohmann::json> PushFolder(Session& session, const std::string& folder) {
   LORRY_ASSIGN_OR_RETURN(SchedulerClient * scheduler, session.Scheduler());
-  std::vector<std::string> paths;
-  std::error_code failed;
-  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator();
-       entry.increment(failed)) {
-    if (entry->path().filename().string().starts_with('.')) {
-      if (entry->is_directory(failed)) entry.disable_recursion_pending();
-      continue;
-    }
-    if (entry->is_regular_file(failed)) paths.push_back(fs::relative(entry->path(), folder, failed).generic_string());
-  }
-  if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot read {}: {}", folder, failed.message()));
-  std::sort(paths.begin(), paths.end());
+  LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> paths, VisibleFiles(folder));
   nlohmann::json files = nlohmann::json::array();
   for (const std::string& path : paths) {
     const std::string full = folder + "/" + path;
@@ -125,21 +114,43 @@ Result<int> AskAndShow(Session& session, const std::string& query, const nlohman
 
 }  // namespace
 
+Result<std::vector<std::string>> VisibleFiles(const std::string& folder) {
+  std::vector<std::string> paths;
+  std::error_code failed;
+  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator();
+       entry.increment(failed)) {
+    if (entry->path().filename().string().starts_with('.')) {
+      if (entry->is_directory(failed)) entry.disable_recursion_pending();
+      continue;
+    }
+    if (entry->is_regular_file(failed)) paths.push_back(entry->path().lexically_relative(folder).generic_string());
+  }
+  if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot read {}: {}", folder, failed.message()));
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+Result<nlohmann::json> ImportFolder(Session& session, const std::string& folder, nlohmann::json question) {
+  question["by"] = Who();
+  LORRY_ASSIGN_OR_RETURN(question["files"], PushFolder(session, folder));
+  LORRY_ASSIGN_OR_RETURN(nlohmann::json answer, session.Ask("registry.import", question, /*changes=*/true));
+  if (answer.value("existing", false)) session.terminal().Note("these files are that version already");
+  answer["files"] = std::move(question["files"]);
+  return answer;
+}
+
 Result<int> RunImport(Session& session, const ImportOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const std::string name, FullName(options.name));
   nlohmann::json question = {
       {"kind", KindWord(options.kind)}, {"name", name}, {"private", nullptr}, {"base", nullptr}, {"alias", nullptr}};
   if (options.is_private) question["private"] = true;  // else as the name is
   question["source"] = options.path;
-  question["by"] = Who();
   if (!options.base.empty()) {
     LORRY_ASSIGN_OR_RETURN(question["base"], FullReference(options.base));
   }
   LORRY_ASSIGN_OR_RETURN(const Source source, SourceOf(session, options));
   LORRY_TRY(CheckSource(options, source.folder));
-  LORRY_ASSIGN_OR_RETURN(question["files"], PushFolder(session, source.folder));
-  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, session.Ask("registry.import", question, /*changes=*/true));
-  if (answer.value("existing", false)) session.terminal().Note("these files are that version already");
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json answer, ImportFolder(session, source.folder, std::move(question)));
   session.terminal().Print(fmt::format("{} {}\n", answer.value("reference", ""), answer.value("digest", "")));
   session.terminal().PrintJson(answer);
   return 0;

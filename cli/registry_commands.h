@@ -1,7 +1,9 @@
 // lorry model ... and lorry adapter ...: what lies in the registry, and what goes in and out of it.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "cli/session.h"
@@ -20,6 +22,12 @@ struct ImportOptions {
 };
 // Checks the files, pushes them by digest and makes a version of them. The same files again give the version they are already.
 Result<int> RunImport(Session& session, const ImportOptions& options);
+
+// The folder's files, pushed by digest, become a version: `question` is that of `registry.import` without `files` and `by`. Its
+// answer, with `files` ([{path, digest, size}]).
+Result<nlohmann::json> ImportFolder(Session& session, const std::string& folder, nlohmann::json question);
+// Paths of the regular files of a folder and of its folders, sorted; names that begin with a dot are passed over.
+Result<std::vector<std::string>> VisibleFiles(const std::string& folder);
 
 Result<int> RunRegistryList(Session& session, ItemKind kind);
 Result<int> RunRegistryShow(Session& session, ItemKind kind, const std::string& name);

@@ -89,6 +89,17 @@ Error NoSuchVersion(Database& db, const std::string& name, std::string_view revi
 
 std::string_view PrivacyWord(bool is_private) { return is_private ? "private" : "public"; }
 
+// Whether strangers may not see one of the versions that this one was made of.
+Result<bool> IsMadeOfPrivate(Database& db, const Manifest& manifest) {
+  std::vector<VersionLink> above = manifest.parents;
+  if (manifest.base) above.push_back(*manifest.base);
+  for (const VersionLink& link : above) {
+    LORRY_ASSIGN_OR_RETURN(const NameEntry name, FindName(db, link.name));
+    if (name.is_private) return true;
+  }
+  return false;
+}
+
 Status AddName(Database& db, const Manifest& manifest, std::optional<bool> is_private, Instant now) {
   LORRY_TRY(CheckNameFor(db, manifest.name, manifest.kind));
   const Result<NameEntry> there = FindName(db, manifest.name);
@@ -98,9 +109,8 @@ Status AddName(Database& db, const Manifest& manifest, std::optional<bool> is_pr
                      fmt::format("change the name and all its versions first: lorry {} visibility {} {}", NameOf(manifest.kind),
                                  manifest.name, PrivacyWord(*is_private)));
   }
-  if (!is_private && manifest.base) {
-    LORRY_ASSIGN_OR_RETURN(const NameEntry base, FindName(db, manifest.base->name));
-    is_private = base.is_private;
+  if (!is_private) {
+    LORRY_ASSIGN_OR_RETURN(is_private, IsMadeOfPrivate(db, manifest));
   }
   return db.Run("INSERT INTO registry_name(name, lower_name, kind, private, created_ms) VALUES(?, ?, ?, ?, ?)", manifest.name,
                 Lower(manifest.name), NameOf(manifest.kind), is_private.value_or(false) ? 1 : 0, now);

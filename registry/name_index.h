@@ -38,8 +38,8 @@ struct AddedVersion {
 // What AddVersion says of the name: kConflict where it is of the other kind, or differs from another in case only.
 Status CheckNameFor(Database& db, const std::string& name, ItemKind kind);
 // Gives the manifest the next version of its name and stores it. A new name is made as `is_private` says; where that says
-// nothing, as private as the manifest's base. kConflict where the name is of the other kind, differs from another in case only,
-// or is there and private or public otherwise than `is_private` says.
+// nothing, private where the base or a parent is. kConflict where the name is of the other kind, differs from another in case
+// only, or is there and private or public otherwise than `is_private` says.
 Result<AddedVersion> AddVersion(Database& db, Manifest manifest, std::optional<bool> is_private, Instant now);
 // Strangers see the versions of a public name, those there are and those to come. Returns what it was before.
 Result<bool> SetPrivate(Database& db, const std::string& name, bool is_private);

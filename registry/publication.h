@@ -22,7 +22,7 @@ namespace lorry {
 struct Publication {
   ItemKind kind = ItemKind::kModel;
   std::string name;                // "org/name", or a bare name
-  std::optional<bool> is_private;  // nullopt: as the name is, or as the base of a new one is
+  std::optional<bool> is_private;  // nullopt: as the name is; a new one as what it is made of
   std::vector<BlobEntry> files;
   std::string base;                  // of an adapter: a reference
   std::vector<std::string> parents;  // references that it was started from

@@ -62,6 +62,19 @@ class Question {
     return files;
   }
 
+  // A list of texts; empty where the key is absent.
+  Result<std::vector<std::string>> Texts(const char* key) const {
+    const auto found = json_.find(key);
+    std::vector<std::string> texts;
+    if (found == json_.end() || found->is_null()) return texts;
+    if (!found->is_array()) return Fault(key, "is no list");
+    for (const Json& text : *found) {
+      if (!text.is_string()) return Fault(key, "is no list of texts");
+      texts.push_back(text.get<std::string>());
+    }
+    return texts;
+  }
+
   static Error Fault(const char* key, std::string message) {
     Error error = MakeError(ErrorCode::kUsage, std::move(message));
     error.key = key;
@@ -106,6 +119,7 @@ Answer Import(Database& db, const BlobStore& blobs, const Question& question, In
   LORRY_ASSIGN_OR_RETURN(publication.base, question.TextOr("base", ""));
   LORRY_ASSIGN_OR_RETURN(publication.alias, question.TextOr("alias", ""));
   LORRY_ASSIGN_OR_RETURN(publication.files, question.Files());
+  LORRY_ASSIGN_OR_RETURN(publication.parents, question.Texts("parents"));
   LORRY_ASSIGN_OR_RETURN(publication.origin.source, question.TextOr("source", ""));
   LORRY_ASSIGN_OR_RETURN(publication.origin.creator, question.TextOr("by", ""));
   LORRY_ASSIGN_OR_RETURN(const Published published, Publish(db, blobs, publication, now));

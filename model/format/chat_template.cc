@@ -33,6 +33,27 @@ std::string TemplateOf(const nlohmann::json& config) {
   return "";
 }
 
+struct Source {
+  std::string text, file;
+};
+
+Result<Source> ReadSource(const std::filesystem::path& dir) {
+  const std::string file = dir / "chat_template.jinja";
+  if (FileExists(file)) {
+    LORRY_ASSIGN_OR_RETURN(std::string text, ReadFile(file, kMaxFile));
+    return Source{std::move(text), file};
+  }
+  const std::string config_file = dir / "tokenizer_config.json";
+  if (FileExists(config_file)) {
+    LORRY_ASSIGN_OR_RETURN(std::string text, ReadFile(config_file, int64_t{64} << 20));
+    auto config = ParseJson(text);
+    if (!config.ok()) return In(config_file, config.error());
+    if (std::string found = config->is_object() ? TemplateOf(*config) : ""; !found.empty()) return Source{found, config_file};
+  }
+  return In(dir, MakeError(ErrorCode::kNotFound, "the model has no chat template",
+                           "use rows with prompt and completion, or put a chat_template.jinja into the model's directory"));
+}
+
 Result<jinja::Value> MessageValue(const ChatMessage& message) {
   jinja::Dict dict;
   dict.Set("role", jinja::Value::Text(ReplaceInvalidUtf8(message.role)));
@@ -69,20 +90,13 @@ Result<ChatTemplate> ChatTemplate::Parse(std::string_view text, const std::strin
 }
 
 Result<ChatTemplate> ChatTemplate::FromDirectory(const std::filesystem::path& dir) {
-  const std::string file = dir / "chat_template.jinja";
-  if (FileExists(file)) {
-    LORRY_ASSIGN_OR_RETURN(std::string text, ReadFile(file, kMaxFile));
-    return Parse(text, file);
-  }
-  const std::string config_file = dir / "tokenizer_config.json";
-  if (FileExists(config_file)) {
-    LORRY_ASSIGN_OR_RETURN(std::string text, ReadFile(config_file, int64_t{64} << 20));
-    auto config = ParseJson(text);
-    if (!config.ok()) return In(config_file, config.error());
-    if (std::string found = config->is_object() ? TemplateOf(*config) : ""; !found.empty()) return Parse(found, config_file);
-  }
-  return In(dir, MakeError(ErrorCode::kNotFound, "the model has no chat template",
-                           "use rows with prompt and completion, or put a chat_template.jinja into the model's directory"));
+  LORRY_ASSIGN_OR_RETURN(const Source source, ReadSource(dir));
+  return Parse(source.text, source.file);
+}
+
+Result<std::string> ChatTemplate::TextOfDirectory(const std::filesystem::path& dir) {
+  LORRY_ASSIGN_OR_RETURN(Source source, ReadSource(dir));
+  return std::move(source.text);
 }
 
 void ChatTemplate::UseSpecialTokensOf(const Tokenizer& tokenizer) {

@@ -59,6 +59,8 @@ class ChatTemplate {
   static Result<ChatTemplate> Parse(std::string_view text, const std::string& name);
   // chat_template.jinja, else chat_template (or its entry "default") of tokenizer_config.json. kNotFound if there is none.
   static Result<ChatTemplate> FromDirectory(const std::filesystem::path& dir);
+  // Its text alone, whether or not it is of the language: what other programs are handed. kNotFound if there is none.
+  static Result<std::string> TextOfDirectory(const std::filesystem::path& dir);
 
   // bos_token, eos_token, pad_token and unk_token as the template sees them; without it they are undefined.
   void UseSpecialTokensOf(const Tokenizer& tokenizer);

@@ -34,19 +34,31 @@ constexpr std::string_view kLayers = "model.layers.";
 // Tensors that hold no weight: rotary tables, which config.json says in its own way.
 bool IsTable(std::string_view name) { return name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight"); }
 
+enum class Order { kHuggingFace, kLlamaCpp };
+
 // llama.cpp keeps row 2d + j of a head where Hugging Face has row j * (rows / 2) + d, j = 0 or 1.
-void RestoreHeadRows(std::span<float> values, int64_t heads, int64_t columns) {
+void ArrangeHeadRows(std::span<float> values, int64_t heads, int64_t columns, Order order) {
   const int64_t rows_per_head = static_cast<int64_t>(values.size()) / columns / heads;
   std::vector<float> head(static_cast<size_t>(rows_per_head * columns));
   for (int64_t h = 0; h < heads; ++h) {
     float* const base = values.data() + h * rows_per_head * columns;
     for (int64_t d = 0; d < rows_per_head / 2; ++d) {
       for (int64_t j = 0; j < 2; ++j) {
-        std::copy_n(base + (2 * d + j) * columns, columns, head.data() + (j * (rows_per_head / 2) + d) * columns);
+        const int64_t interleaved = 2 * d + j, halved = j * (rows_per_head / 2) + d;
+        const auto [from, to] = order == Order::kHuggingFace ? std::pair(interleaved, halved) : std::pair(halved, interleaved);
+        std::copy_n(base + from * columns, columns, head.data() + to * columns);
       }
     }
     std::copy(head.begin(), head.end(), base);
   }
+}
+
+// The rows of q and k that llama.cpp turns around; others are left as they are.
+void Arrange(const ModelConfig& config, const TensorHead& head, std::span<float> values, Order order) {
+  if (config.model_type != "llama" && config.model_type != "mistral") return;
+  const bool query = head.name.find(".q_proj.") != std::string::npos;
+  if (!query && head.name.find(".k_proj.") == std::string::npos) return;
+  ArrangeHeadRows(values, query ? config.heads : config.kv_heads, head.shape.size() == 2 ? head.shape[1] : 1, order);
 }
 
 }  // namespace
@@ -94,15 +106,13 @@ Status CheckTensors(const GgufFile& file, const ModelConfig& config) {
 }
 
 void ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values) {
-  const std::string name = GgufNameOf(head.name);
-  const GgufTensor* tensor = file.Find(name);
+  const GgufTensor* tensor = file.Find(GgufNameOf(head.name));
   Dequantize(tensor->type, tensor->bytes, values);
-  const bool permuted = config.model_type == "llama" || config.model_type == "mistral";
-  const bool query = name.find(".attn_q.") != std::string::npos;
-  const bool key = name.find(".attn_k.") != std::string::npos;
-  if (permuted && (query || key)) {
-    RestoreHeadRows(values, query ? config.heads : config.kv_heads, head.shape.size() == 2 ? head.shape[1] : 1);
-  }
+  Arrange(config, head, values, Order::kHuggingFace);
+}
+
+void ArrangeForGguf(const ModelConfig& config, const TensorHead& head, std::span<float> values) {
+  Arrange(config, head, values, Order::kLlamaCpp);
 }
 
 }  // namespace lorry

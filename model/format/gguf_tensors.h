@@ -26,4 +26,7 @@ Status CheckTensors(const GgufFile& file, const ModelConfig& config);
 // REQUIRES: CheckTensors() found nothing; values.size() is the tensor's element count.
 void ReadGgufTensor(const GgufFile& file, const ModelConfig& config, const TensorHead& head, std::span<float> values);
 
+// The other way: numbers in Hugging Face's order become llama.cpp's. `head` has the Hugging Face name.
+void ArrangeForGguf(const ModelConfig& config, const TensorHead& head, std::span<float> values);
+
 }  // namespace lorry

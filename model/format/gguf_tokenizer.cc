@@ -8,45 +8,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "model/format/gguf_pre_tokenizers.h"
 #include "model/format/import_gguf.h"
 
 namespace lorry {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Token types of tokenizer.ggml.token_type.
-enum TokenType : int64_t { kUnknown = 2, kControl = 3, kUserDefined = 4 };
-
-constexpr const char* kLlama3Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kTekkenSplit =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-// What tokenizer.ggml.pre stands for. Byte-level BPE tokenizers differ in how text is cut before merging.
-struct PreTokenizer {
-  std::string_view name;
-  const char* split;  // null: GPT-2's own cut, inside ByteLevel
-  bool single_digits;
-  bool nfc;
-  bool ignore_merges;  // a piece that is a token is taken whole
-  bool bos_by_default;
-};
-constexpr std::array<PreTokenizer, 11> kPreTokenizers = {{
-    {"smollm", nullptr, true, false, false, false},
-    {"starcoder", nullptr, true, false, false, false},
-    {"refact", nullptr, true, false, false, false},
-    {"gpt-2", nullptr, false, false, false, false},
-    {"gpt2", nullptr, false, false, false, false},
-    {"llama-bpe", kLlama3Split, false, false, true, true},
-    {"llama3", kLlama3Split, false, false, true, true},
-    {"llama-v3", kLlama3Split, false, false, true, true},
-    {"qwen2", kQwen2Split, false, true, false, false},
-    {"deepseek-r1-qwen", kQwen2Split, false, true, false, true},
-    {"tekken", kTekkenSplit, false, false, true, true},
-}};
 
 Error Fault(const GgufFile& file, const std::string& key, std::string message, ErrorCode code = ErrorCode::kData) {
   Error error = MakeError(code, std::move(message));
@@ -145,8 +113,9 @@ Json AddedTokens(const GgufFile& file, const Vocabulary& vocabulary, const GgufS
   Json added = Json::array();
   for (size_t id = 0; id < vocabulary.tokens->size(); ++id) {
     const int64_t type = types != nullptr && id < types->size() ? (*types)[id] : 0;
-    const bool is_special = type == kControl || type == kUnknown || special_ids.contains(static_cast<int64_t>(id));
-    if (!is_special && type != kUserDefined) continue;
+    const bool is_special =
+        type == GgufTokenType::kControl || type == GgufTokenType::kUnknown || special_ids.contains(static_cast<int64_t>(id));
+    if (!is_special && type != GgufTokenType::kUserDefined) continue;
     added.push_back({{"id", id},
                      {"content", (*vocabulary.tokens)[id]},
                      {"single_word", false},
@@ -181,7 +150,7 @@ Json ByteLevel(bool add_prefix_space, bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-Json PreTokenizerJson(const PreTokenizer& pre) {
+Json PreTokenizerJson(const GgufPreTokenizer& pre) {
   if (pre.split == nullptr && !pre.single_digits) return ByteLevel(false, true);
   Json first = pre.split != nullptr
                    ? Json{{"type", "Split"}, {"pattern", {{"Regex", pre.split}}}, {"behavior", "Isolated"}, {"invert", false}}
@@ -217,9 +186,9 @@ struct Parts {
 
 Result<Parts> ByteLevelParts(const GgufFile& file, const Vocabulary& vocabulary) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> name, file.Text("tokenizer.ggml.pre"));
-  const auto pre = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(),
-                                [&](const PreTokenizer& p) { return p.name == name.value_or(""); });
-  if (pre == kPreTokenizers.end()) {
+  const auto pre = std::find_if(kGgufPreTokenizers.begin(), kGgufPreTokenizers.end(),
+                                [&](const GgufPreTokenizer& p) { return p.name == name.value_or(""); });
+  if (pre == kGgufPreTokenizers.end()) {
     Error error =
         Fault(file, "tokenizer.ggml.pre", name ? fmt::format("\"{}\" is not supported", EscapeControl(*name)) : "is missing",
               ErrorCode::kUnsupported);

@@ -70,6 +70,7 @@ Status ModelDirectory::OpenWeights() {
   if (FileExists(single.string())) {
     LORRY_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(single));
     shards_.push_back(std::move(file));
+    shard_names_.push_back(single.filename().string());
   } else if (FileExists(index_file.string())) {
     LORRY_TRY(OpenSharded(index_file));
   } else {
@@ -102,6 +103,7 @@ Status ModelDirectory::OpenSharded(const std::filesystem::path& index_file) {
   for (const std::string& name : names) {
     LORRY_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path_ / name));
     shard_of[name] = shards_.size();
+    shard_names_.push_back(name);
     shards_.push_back(std::move(file));
   }
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
@@ -146,6 +148,8 @@ uint64_t ModelDirectory::WeightBytes() const {
   for (const auto& [name, tensor] : tensors_) bytes += tensor->bytes.size();
   return bytes;
 }
+
+Status ReadStoredWeight(const TensorView& stored, std::span<float> values) { return ToFloat(stored.dtype, stored.bytes, values); }
 
 Status WriteModelWeights(const std::filesystem::path& dir, const std::vector<TensorHead>& heads, uint64_t max_shard_bytes,
                          const FillTensor& fill) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +32,8 @@ class ModelDirectory {
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation() const { return generation_; }
   const std::vector<SafetensorsFile>& shards() const { return shards_; }
+  // The names of their files, in the same order.
+  const std::vector<std::string>& shard_names() const { return shard_names_; }
 
   const TensorView* Find(std::string_view tensor) const;  // null if there is none
   Result<TensorView> Get(std::string_view tensor) const;  // kData, naming the directory, if there is none
@@ -45,8 +49,14 @@ class ModelDirectory {
   ModelConfig config_;
   GenerationConfig generation_;
   std::vector<SafetensorsFile> shards_;
+  std::vector<std::string> shard_names_;
   std::map<std::string, const TensorView*, std::less<>> tensors_;
 };
+
+// The numbers of a weight of a ModelDirectory, as they are to be used: ReadStoredWeight, or one that changes them (lora/merge.h).
+// values.size() is the tensor's element count.
+using ReadWeight = std::function<Status(const TensorView& stored, std::span<float> values)>;
+Status ReadStoredWeight(const TensorView& stored, std::span<float> values);
 
 // Writes model.safetensors, or shards of at most `max_shard_bytes` and their index, as save_pretrained names them.
 // `heads` in the model's order; `fill` as in WriteSafetensorsStreamed.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The shipped examples and the README's first job run as they stand, in the order that their heads say, once the model is imported under
 the name that they say. The model is the tiny one, so that this takes seconds."""
+import json
 import re
 import shutil
 import sys
@@ -41,6 +42,12 @@ def main():
         shutil.copytree(ROOT / "configs", configs, ignore=lambda _, names: [n for n in names if n == "out"])
         plan_and_run(home, configs / "command.yaml", "array=20")
         plan_and_run(home, configs / "finetune.yaml")
+        sweep = plan_and_run(home, configs / "sweep.yaml")
+        home.lorry("pull", sweep, "--to", home.path / "swept")
+        table = json.loads((home.path / "swept" / "sweep.json").read_text())
+        best = home.path / "swept" / "points" / f"{table['best']:02}"
+        assert [row["point"] for row in table["points"]] == [0, 1, 2, 3], table
+        assert (best / "adapter_model.safetensors").read_bytes() == (home.path / "swept" / "adapter" / "adapter_model.safetensors").read_bytes()
         run = plan_and_run(home, configs / "batch.yaml")
         home.lorry("pull", run, "--to", home.path / "pulled")
         rows = (configs / "data" / "test.jsonl").read_text().count("\n")
@@ -48,7 +55,7 @@ def main():
         first, = re.findall(r"```yaml\n(.*?)```", README, re.S)
         shutil.copy(configs / "data" / "train.jsonl", home.path)
         plan_and_run(home, home.write("finetune.yaml", first), "training.max_steps=3", "dataset.val_fraction=0.25")
-        print("three examples and the README's first job run")
+        print("four examples and the README's first job run")
 
 
 sys.exit(main())

@@ -63,6 +63,20 @@ def make_mixed():
     save_file(tensors, os.path.join(out, "mixed.safetensors"), metadata={"format": "pt"})
 
 
+def make_quantized():
+    """Floats, and the bytes that the package makes of them: ties, zeros, one large value in a block, values too small for a half."""
+    own = np.random.default_rng(20261130)
+    values = own.standard_normal((8, 64)).astype(np.float32)
+    values[1] = 0.0
+    values[2] = np.arange(64, dtype=np.float32) - 31.5  # halves of d
+    values[3] *= np.float32(1e-9)
+    values[4, 5] = 3e4
+    values[5, :32], values[5, 32] = 0.0, -1.0
+    values[6] = np.float32(127.0) * np.sign(values[6])
+    tensors = {kind.name: quantize(values, kind).view(np.uint8) for kind in (T.F32, T.F16, T.BF16, T.Q8_0)}
+    save_file({"values": values, **tensors}, os.path.join(out, "quantized.safetensors"), metadata={"format": "pt"})
+
+
 def permute(weight, heads):
     """llama.cpp's order of the rows of q and k."""
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
@@ -142,6 +156,7 @@ def add_tokenizer(writer, vocab):
 
 make_types()
 make_mixed()
+make_quantized()
 make_tiny_llama()
 packages = ["numpy", "safetensors", "gguf", "torch", "transformers", "tokenizers"]
 with open(os.path.join(out, "versions.json"), "w") as f:

@@ -43,6 +43,29 @@ Json FilesJson(const std::vector<BlobEntry>& files) {
   return json;
 }
 
+TEST_CASE("a model made of others names them, and is as private as they are") {
+  const TempDirectory home;
+  RegistryFixture registry(home.path());
+  Desk desk(&registry);
+  registry.Model("acme/base", 1);
+  registry.Adapter("acme/lora", "acme/base", 1);
+  const auto merged = [&](const std::string& name, const Json& parents) {
+    return desk.Try("registry.import",
+                    {{"kind", "model"}, {"name", name}, {"files", FilesJson(registry.ModelFiles(2))}, {"parents", parents}});
+  };
+  REQUIRE(merged("acme/open", {"acme/base@v1", "acme/lora@v1"}).ok());
+  const Json lineage = desk.Ask("registry.lineage", {{"reference", "acme/open"}});
+  CHECK(lineage["parents"][0]["reference"] == "acme/base@v1");
+  CHECK(lineage["parents"][1]["parents"][0]["reference"] == "acme/base@v1");
+  CHECK(desk.Ask("registry.show", {{"name", "acme/open"}})["private"] == false);
+  desk.Ask("registry.visibility", {{"name", "acme/lora"}, {"private", true}});
+  REQUIRE(merged("acme/secret", {"acme/base@v1", "acme/lora@v1"}).ok());
+  CHECK(desk.Ask("registry.show", {{"name", "acme/secret"}})["private"] == true);
+  CHECK(merged("acme/x", {"acme/none@v1"}).error().code == ErrorCode::kNotFound);
+  CHECK(merged("acme/x", "acme/base").error().code == ErrorCode::kUsage);
+  CHECK(merged("acme/x", {7}).error().code == ErrorCode::kUsage);
+}
+
 TEST_CASE("a life in the registry, by its questions") {
   const TempDirectory home;
   RegistryFixture registry(home.path());
