@@ -96,7 +96,7 @@ LossSum RunLanes(const LoraModel& model, const std::vector<PackedBatch>& batches
   for (size_t i = 0; i < batches.size(); ++i) {
     lanes.emplace_back([&, i] {
       at::set_num_threads(static_cast<int>(options.threads_per_lane));
-      sums[i] = OrDie(model.ForwardBackward(batches[i], gradients[i]));
+      sums[i] = OrDie(model.ForwardBackward(batches[i], gradients[i], {}));
     });
   }
   for (std::thread& lane : lanes) lane.join();

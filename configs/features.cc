@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::array kFeatures = {
     Feature{"adapter.dora", true},
-    Feature{"adapter.dropout", false},
+    Feature{"adapter.dropout", true},
     Feature{"adapter.init_from", true},
     Feature{"adapter.rslora", true},
     Feature{"adapter.type: lora", true},

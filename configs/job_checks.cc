@@ -99,7 +99,10 @@ void CheckSweep(const JobSpec& job, const SweepSpec& sweep, bool validated, Read
 
 void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
   CheckDataset(job, context);
-  if (job.adapter.dropout > 0) RefuseUnbuilt(context, "adapter.dropout", "only 0 is carried out");
+  if (job.adapter.dropout > 0 && job.adapter.dora) {
+    context.FailAt("adapter.dropout", "together with adapter.dora is not in this version", "only 0 is carried out");
+    context.errors.back().code = ErrorCode::kUnsupported;
+  }
   if (job.adapter.init_from) {
     for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora", "adapter.dora"}) {
       if (context.Given(key)) context.FailAt(key, "comes from adapter.init_from", "leave it out");

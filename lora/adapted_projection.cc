@@ -25,9 +25,9 @@ void Multiply(const at::Tensor& x, const PackedMatrix& b, const at::Tensor& y) {
 
 }  // namespace
 
-AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const AdaptedLinear*> parts, Precision precision,
-                                     at::Device device)
-    : base_(&base), precision_(precision), device_(device) {
+AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const AdaptedLinear*> parts, double dropout,
+                                     Precision precision, at::Device device)
+    : base_(&base), dropout_(dropout), precision_(precision), device_(device) {
   for (const AdaptedLinear* linear : parts) {
     Part part;
     part.linear = linear;
@@ -39,6 +39,10 @@ AdaptedProjection::AdaptedProjection(const Linear& base, std::vector<const Adapt
       if (device.is_cpu()) {
         part.b_forward = PackedMatrix(precision, part.u_columns, linear->out);
         part.b_backward = PackedMatrix(precision, linear->out, part.u_columns);
+        if (dropout > 0.0) {
+          part.a_forward = PackedMatrix(precision, base.in(), part.u_columns);
+          part.a_backward = PackedMatrix(precision, part.u_columns, base.in());
+        }
       }
     }
     parts_.push_back(std::move(part));
@@ -61,6 +65,10 @@ void AdaptedProjection::Refresh(const at::Tensor& values) {
     }
     const float* a = values.const_data_ptr<float>() + l.a_offset;
     const float* b = values.const_data_ptr<float>() + l.b_offset;
+    if (dropout_ > 0.0) {
+      part.a_forward.PackFloats(a, {0, 0, l.in, l.r, 1, l.in}, 1.0f);
+      part.a_backward.PackFloats(a, {0, 0, l.r, l.in, l.in, 1}, 1.0f);
+    }
     a_forward_.PackFloats(a, {0, part.u_begin, l.in, l.r, 1, l.in}, 1.0f);
     a_backward_.PackFloats(a, {part.u_begin, 0, l.r, l.in, l.in, 1}, 1.0f);
     part.b_forward.PackFloats(b, {0, 0, l.r, l.out, 1, l.r}, scaling);
@@ -161,14 +169,37 @@ at::Tensor AdaptedProjection::BackwardScale(const at::Tensor& dy, const at::Tens
   return d_raw;
 }
 
-AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const at::Tensor& residual) const {
-  if (!device_.is_cpu()) return ForwardPlain(x, residual);
+at::Tensor AdaptedProjection::Dropped(const Part& part, const at::Tensor& x, const DropoutKey& key, const at::Tensor& add) const {
+  const DropoutMask mask =
+      MakeDropoutMask(dropout_, key, static_cast<uint64_t>(part.linear->layer), static_cast<uint64_t>(part.linear->kind));
+  if (device_.is_cpu()) {
+    const at::Tensor rows = x.contiguous(), y = at::empty_like(rows);
+    DropRows(precision_, RowsOf(rows), mask, add.defined() ? RowsOf(add) : RowsIn{}, x.size(0), x.size(1), MutableRowsOf(y));
+    return y;
+  }
+  const at::Tensor kept = at::ones({x.size(0), x.size(1)}, at::kFloat);
+  DropRows(Precision::kFp32, RowsOf(kept), mask, {}, x.size(0), x.size(1), MutableRowsOf(kept));
+  const at::Tensor y = x * kept.to(device_, x.scalar_type());
+  return add.defined() ? y + add : y;
+}
+
+void AdaptedProjection::ForwardLowRank(const at::Tensor& x, const DropoutKey* key, const at::Tensor& u) const {
+  if (!Drops(key)) return Multiply(x, a_forward_, u);
+  for (const Part& part : parts_) {
+    if (part.linear == nullptr) continue;
+    Multiply(Dropped(part, x, *key, {}), part.a_forward, u.narrow(1, part.u_begin, part.u_columns));
+  }
+}
+
+AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const at::Tensor& residual,
+                                                     const DropoutKey* key) const {
+  if (!device_.is_cpu()) return ForwardPlain(x, residual, key);
   const bool dora = !weight_squares_.empty();
   Output output{at::empty({x.size(0), base_->out()}, x.options()), {}, {}};
   std::vector<JoinedTerm> joined;
   if (u_columns_ > 0) {
     output.u = at::empty({x.size(0), u_columns_}, x.options());
-    Multiply(x, a_forward_, output.u);
+    ForwardLowRank(x, key, output.u);
     for (const Part& part : parts_) {
       joined.push_back(part.linear == nullptr ? JoinedTerm{}
                                               : JoinedTerm{output.u.narrow(1, part.u_begin, part.u_columns), &part.b_forward});
@@ -179,10 +210,10 @@ AdaptedProjection::Output AdaptedProjection::Forward(const at::Tensor& x, const 
   return output;
 }
 
-AdaptedProjection::InputGradient AdaptedProjection::BackwardInput(const at::Tensor& dy, bool want_dx) const {
-  if (!device_.is_cpu()) return BackwardInputPlain(dy, want_dx);
+AdaptedProjection::InputGradient AdaptedProjection::BackwardInput(const at::Tensor& dy, bool want_dx,
+                                                                  const DropoutKey* key) const {
+  if (!device_.is_cpu()) return BackwardInputPlain(dy, want_dx, key);
   InputGradient gradient;
-  JoinedTerm joined;
   if (u_columns_ > 0) {
     gradient.du = at::empty({dy.size(0), u_columns_}, dy.options());
     for (size_t i = 0; i < parts_.size(); ++i) {
@@ -191,19 +222,34 @@ AdaptedProjection::InputGradient AdaptedProjection::BackwardInput(const at::Tens
       Multiply(dy.narrow(1, base_->part_begin(i), base_->part_out(i)), part.b_backward,
                gradient.du.narrow(1, part.u_begin, part.u_columns));
     }
-    joined = {gradient.du, &a_backward_};
   }
   if (!want_dx) return gradient;
   gradient.dx = at::empty({dy.size(0), base_->in()}, dy.options());
-  base_->ApplyTransposedInto(dy, joined, false, gradient.dx);
+  const bool joins = u_columns_ > 0 && !Drops(key);
+  base_->ApplyTransposedInto(dy, joins ? JoinedTerm{gradient.du, &a_backward_} : JoinedTerm{}, false, gradient.dx);
+  if (!Drops(key)) return gradient;
+  const at::Tensor through = at::empty_like(gradient.dx);
+  for (const Part& part : parts_) {
+    if (part.linear == nullptr) continue;
+    Multiply(gradient.du.narrow(1, part.u_begin, part.u_columns), part.a_backward, through);
+    gradient.dx = Dropped(part, through, *key, gradient.dx);
+  }
   return gradient;
 }
 
+// A's gradient of one part whose input is its own.
+void AdaptedProjection::BackwardMatrix(const Part& part, const at::Tensor& x, const at::Tensor& du, at::Tensor& gradient) const {
+  const AdaptedLinear& l = *part.linear;
+  const at::Tensor du_part = du.narrow(1, part.u_begin, l.r);
+  GemmTransposed({precision_, du_part.const_data_ptr(), du.stride(0), l.r, x.const_data_ptr(), x.stride(0), base_->in(),
+                  x.size(0), 1.0f, gradient.data_ptr<float>() + l.a_offset, base_->in(), false});
+}
+
 void AdaptedProjection::BackwardMatrices(const at::Tensor& x, const at::Tensor& u, const at::Tensor& dy, const at::Tensor& du,
-                                         at::Tensor& gradient) const {
+                                         at::Tensor& gradient, const DropoutKey* key) const {
   if (u_columns_ == 0) return;
-  at::Tensor da;  // [U, in], all parts at once: x is packed once
-  if (device_.is_cpu()) {
+  at::Tensor da;  // [U, in], all parts at once where they read one input: x is packed once
+  if (device_.is_cpu() && !Drops(key)) {
     da = at::empty({u_columns_, base_->in()}, at::kFloat);
     GemmTransposed({precision_, du.const_data_ptr(), du.stride(0), u_columns_, x.const_data_ptr(), x.stride(0), base_->in(),
                     x.size(0), 1.0f, da.data_ptr<float>(), base_->in(), false});
@@ -213,27 +259,33 @@ void AdaptedProjection::BackwardMatrices(const at::Tensor& x, const at::Tensor& 
     if (part.linear == nullptr) continue;
     const AdaptedLinear& l = *part.linear;
     const at::Tensor dy_part = dy.narrow(1, base_->part_begin(i), base_->part_out(i));
+    const at::Tensor x_part = Drops(key) ? Dropped(part, x, *key, {}) : x;
     if (device_.is_cpu()) {
-      Adapter::ViewA(l, gradient).copy_(da.narrow(0, part.u_begin, l.r));
+      if (da.defined()) {
+        Adapter::ViewA(l, gradient).copy_(da.narrow(0, part.u_begin, l.r));
+      } else {
+        BackwardMatrix(part, x_part, du, gradient);
+      }
       const at::Tensor u_part = u.narrow(1, part.u_begin, l.r);
       GemmTransposed({precision_, u_part.const_data_ptr(), u.stride(0), l.r, dy_part.const_data_ptr(), dy.stride(0), l.out,
                       dy.size(0), static_cast<float>(l.scaling), gradient.data_ptr<float>() + l.b_offset, l.r, true});
     } else {
       const at::Tensor du_part = du.narrow(1, part.u_begin, l.r), u_part = u.narrow(1, part.u_begin, l.r);
-      Adapter::ViewA(l, gradient).copy_(at::matmul(du_part.t(), x));
+      Adapter::ViewA(l, gradient).copy_(at::matmul(du_part.t(), x_part));
       Adapter::ViewB(l, gradient).copy_(at::matmul(dy_part.t(), u_part).to(at::kFloat) * l.scaling);
     }
   }
 }
 
-AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, const at::Tensor& residual) const {
+AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, const at::Tensor& residual,
+                                                          const DropoutKey* key) const {
   Output output{base_->Apply(x), {}, {}};
   if (u_columns_ > 0) output.u = at::zeros({x.size(0), u_columns_}, x.options());
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Part& part = parts_[i];
     if (part.linear == nullptr) continue;
     at::Tensor u = output.u.narrow(1, part.u_begin, part.linear->r);
-    u.copy_(at::matmul(x, part.a.t()));
+    u.copy_(at::matmul(Drops(key) ? Dropped(part, x, *key, {}) : x, part.a.t()));
     output.y.narrow(1, base_->part_begin(i), base_->part_out(i)).add_(at::matmul(u, part.b.t()));
   }
   if (!weight_squares_.empty()) {
@@ -244,7 +296,8 @@ AdaptedProjection::Output AdaptedProjection::ForwardPlain(const at::Tensor& x, c
   return output;
 }
 
-AdaptedProjection::InputGradient AdaptedProjection::BackwardInputPlain(const at::Tensor& dy, bool want_dx) const {
+AdaptedProjection::InputGradient AdaptedProjection::BackwardInputPlain(const at::Tensor& dy, bool want_dx,
+                                                                       const DropoutKey* key) const {
   InputGradient gradient;
   if (want_dx) gradient.dx = base_->ApplyTransposed(dy);
   if (u_columns_ > 0) gradient.du = at::zeros({dy.size(0), u_columns_}, dy.options());
@@ -253,7 +306,9 @@ AdaptedProjection::InputGradient AdaptedProjection::BackwardInputPlain(const at:
     if (part.linear == nullptr) continue;
     at::Tensor du = gradient.du.narrow(1, part.u_begin, part.linear->r);
     du.copy_(at::matmul(dy.narrow(1, base_->part_begin(i), base_->part_out(i)), part.b));
-    if (want_dx) gradient.dx.add_(at::matmul(du, part.a));
+    if (!want_dx) continue;
+    const at::Tensor through = at::matmul(du, part.a);
+    gradient.dx = Drops(key) ? Dropped(part, through, *key, gradient.dx) : gradient.dx + through;
   }
   return gradient;
 }

@@ -24,6 +24,15 @@ double ScalingOf(const AdapterConfig& config, const TargetMatch& match) {
   return match.alpha / (config.rslora ? std::sqrt(r) : r);
 }
 
+Status CheckDropout(double dropout, bool dora) {
+  if (!(dropout >= 0.0 && dropout < 1.0)) return MakeError(ErrorCode::kSpec, "adapter dropout is outside 0 <= x < 1");
+  if (dropout > 0.0 && dora) {
+    return MakeError(ErrorCode::kUnsupported, "adapter dropout together with DoRA is not in this version",
+                     "set adapter.dropout to 0");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 const char* LinearKindPath(LinearKind kind) { return kPaths[static_cast<size_t>(kind)]; }
@@ -48,9 +57,7 @@ std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKin
 }
 
 Result<Adapter> Adapter::Create(const ModelConfig& model, AdapterConfig config) {
-  if (config.dropout != 0.0) {
-    return MakeError(ErrorCode::kUnsupported, "adapter dropout is not in this version", "set adapter.dropout to 0");
-  }
+  LORRY_TRY(CheckDropout(config.dropout, config.dora));
   std::vector<std::string> modules;
   for (int64_t layer = 0; layer < model.layers; ++layer)
     for (int kind = 0; kind < kLinearKinds; ++kind) modules.push_back(ModuleName(layer, static_cast<LinearKind>(kind)));
@@ -77,6 +84,12 @@ Result<Adapter> Adapter::Create(const ModelConfig& model, AdapterConfig config) 
   adapter.config_ = std::move(config);
   adapter.values_ = at::zeros({offset}, at::kFloat);
   return adapter;
+}
+
+Status Adapter::SetDropout(double dropout) {
+  LORRY_TRY(CheckDropout(dropout, config_.dora));
+  config_.dropout = dropout;
+  return OkStatus();
 }
 
 const AdaptedLinear* Adapter::Find(int64_t layer, LinearKind kind) const {

@@ -36,7 +36,7 @@ std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKin
 struct AdapterConfig {
   int64_t r = 8;
   double alpha = 8.0;
-  double dropout = 0.0;  // stored; a forward pass with dropout > 0 is refused (kUnsupported)
+  double dropout = 0.0;  // of A's input while training; 0 <= dropout < 1; not together with dora
   bool rslora = false;   // scaling alpha / sqrt(r) in place of alpha / r
   bool dora = false;
   // Either a list of names (exact, or a suffix after a dot) or, with one entry and `targets_are_regex`, a Python regex
@@ -71,6 +71,8 @@ class Adapter {
   static Result<Adapter> Create(const ModelConfig& model, AdapterConfig config);
 
   const AdapterConfig& config() const { return config_; }
+  // Of the training to come: an adapter read from a file has none. As of config().dropout.
+  Status SetDropout(double dropout);
   // In the order of the flat vector.
   const std::vector<AdaptedLinear>& linears() const { return linears_; }
   const AdaptedLinear* Find(int64_t layer, LinearKind kind) const;  // nullptr: not adapted

@@ -29,12 +29,13 @@ at::Tensor FromVector(const std::vector<int32_t>& values) {
 }  // namespace
 
 DecoderPass::DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch,
-                         WantedPositions wanted)
+                         WantedPositions wanted, const DropoutKey* dropout)
     : base_(base),
       config_(base.config()),
       layers_(layers),
       batch_(batch),
       wanted_(wanted),
+      dropout_(dropout),
       positions_(Positions(batch, base)),
       predicting_(FromVector(batch.PredictingPositions()).to(base.device(), at::kLong)) {}
 
@@ -113,7 +114,7 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
   tape.x = x;
-  auto qkv = layer.qkv.Forward(RmsNorm(x, weights.attention_norm_M, config_.rms_norm_eps), {});
+  auto qkv = layer.qkv.Forward(RmsNorm(x, weights.attention_norm_M, config_.rms_norm_eps), {}, dropout_);
   // The norms' gradient needs what came in, attention's what came out: one is kept, the other made again.
   const at::Tensor placed = config_.qk_norm ? qkv.y.clone() : qkv.y;
   Place(index, placed);
@@ -122,11 +123,11 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
       CausalAttention(heads.q, DocumentSegments(batch_.document_starts, heads.k, heads.v), Window(index), &tape.log_sum_exp)
           .view({x.size(0), -1});
   tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u), tape.raw_qkv = std::move(qkv.raw);
-  auto o = layer.o.Forward(Narrow(index, tape.attended), Narrow(index, x));
+  auto o = layer.o.Forward(Narrow(index, tape.attended), Narrow(index, x), dropout_);
   tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u), tape.raw_o = std::move(o.raw);
-  auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {});
+  auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {}, dropout_);
   tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u), tape.raw_gate_up = std::move(gate_up.raw);
-  auto down = layer.down.Forward(SwiGlu(tape.gate_up), tape.x_middle);
+  auto down = layer.down.Forward(SwiGlu(tape.gate_up), tape.x_middle, dropout_);
   tape.u_down = std::move(down.u), tape.raw_down = std::move(down.raw);
   return down.y;
 }
@@ -136,13 +137,13 @@ at::Tensor DecoderPass::MlpBackward(size_t index, const at::Tensor& dx, const Ta
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
   const at::Tensor d_down = layer.down.BackwardScale(dx, tape.raw_down, gradient);
-  const auto down = layer.down.BackwardInput(d_down, true);
+  const auto down = layer.down.BackwardInput(d_down, true, dropout_);
   const SwiGluGradients activation = SwiGluBackward(down.dx, tape.gate_up);
-  layer.down.BackwardMatrices(activation.y, tape.u_down, d_down, down.du, gradient);
+  layer.down.BackwardMatrices(activation.y, tape.u_down, d_down, down.du, gradient, dropout_);
   const at::Tensor d_gate_up = layer.gate_up.BackwardScale(activation.d_gate_up, tape.raw_gate_up, gradient);
-  const auto gate_up = layer.gate_up.BackwardInput(d_gate_up, true);
+  const auto gate_up = layer.gate_up.BackwardInput(d_gate_up, true, dropout_);
   const at::Tensor normed = RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps);
-  layer.gate_up.BackwardMatrices(normed, tape.u_gate_up, d_gate_up, gate_up.du, gradient);
+  layer.gate_up.BackwardMatrices(normed, tape.u_gate_up, d_gate_up, gate_up.du, gradient, dropout_);
   return RmsNormBackward(gate_up.dx, tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps, dx);
 }
 
@@ -152,8 +153,8 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   const at::Tensor dx_middle = MlpBackward(index, dx_out, tape, gradient);
   tape.gate_up.reset();
   const at::Tensor d_o = layer.o.BackwardScale(dx_middle, tape.raw_o, gradient);
-  const auto o = layer.o.BackwardInput(d_o, true);
-  layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, d_o, o.du, gradient);
+  const auto o = layer.o.BackwardInput(d_o, true, dropout_);
+  layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, d_o, o.du, gradient, dropout_);
   at::Tensor placed = tape.qkv;
   if (config_.qk_norm) Place(index, placed = tape.qkv.clone());
   const at::Tensor d_qkv = at::empty_like(placed);
@@ -165,9 +166,9 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   Unplace(index, d_qkv, tape.qkv);
   const at::Tensor d_projected = layer.qkv.BackwardScale(d_qkv, tape.raw_qkv, gradient);
   const bool first = index == 0;  // nothing before it is trained
-  const auto qkv = layer.qkv.BackwardInput(d_projected, !first);
+  const auto qkv = layer.qkv.BackwardInput(d_projected, !first, dropout_);
   const at::Tensor normed = RmsNorm(tape.x, weights.attention_norm_M, config_.rms_norm_eps);
-  layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_projected, qkv.du, gradient);
+  layer.qkv.BackwardMatrices(normed, tape.u_qkv, d_projected, qkv.du, gradient, dropout_);
   if (first) return {};
   return RmsNormBackward(qkv.dx, tape.x, weights.attention_norm_M, config_.rms_norm_eps, Widen(index, dx_middle));
 }

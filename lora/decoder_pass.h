@@ -30,9 +30,9 @@ enum class WantedPositions { kAll, kPredicting };  // all, or those that predict
 
 class DecoderPass {
  public:
-  // `base`, `layers` and `batch` outlive the pass. REQUIRES: the batch fits the model.
+  // `base`, `layers`, `batch` and `dropout` (null: none) outlive the pass. REQUIRES: the batch fits the model.
   DecoderPass(const DecoderWeights& base, const std::vector<AdaptedLayer>& layers, const PackedBatch& batch,
-              WantedPositions wanted);
+              WantedPositions wanted, const DropoutKey* dropout);
 
   // Through all layers. With `keep` what Backward needs is kept.
   void Forward(bool keep);
@@ -75,6 +75,7 @@ class DecoderPass {
   const std::vector<AdaptedLayer>& layers_;
   const PackedBatch& batch_;
   const WantedPositions wanted_;
+  const DropoutKey* dropout_;
   at::Tensor positions_;   // [T] int32: each token's row of the rotary tables
   at::Tensor predicting_;  // [N] int64
   at::Tensor x_;           // the residual stream [T, M], at the end [W, M]

@@ -12,7 +12,7 @@ AdaptedLayer MakeLayer(const DecoderWeights& base, const Adapter& adapter, int64
   const LayerWeights& weights = base.layers()[static_cast<size_t>(index)];
   const auto find = [&](LinearKind kind) { return adapter.Find(index, kind); };
   const auto project = [&](const Linear& linear, std::vector<const AdaptedLinear*> parts) {
-    return AdaptedProjection(linear, std::move(parts), base.precision(), base.device());
+    return AdaptedProjection(linear, std::move(parts), adapter.config().dropout, base.precision(), base.device());
   };
   return {project(weights.qkv, {find(LinearKind::kQ), find(LinearKind::kK), find(LinearKind::kV)}),
           project(weights.o, {find(LinearKind::kO)}), project(weights.gate_up, {find(LinearKind::kGate), find(LinearKind::kUp)}),
@@ -94,7 +94,7 @@ void LoraModel::InitMagnitudes() {
   AdapterChanged();
 }
 
-Result<LossSum> LoraModel::ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const {
+Result<LossSum> LoraModel::ForwardBackward(const PackedBatch& batch, at::Tensor gradient, const DropoutKey& dropout) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<LossSum> {
     const int64_t targets = batch.LossTokens();
@@ -102,7 +102,7 @@ Result<LossSum> LoraModel::ForwardBackward(const PackedBatch& batch, at::Tensor 
       gradient.zero_();
       return LossSum{};
     }
-    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting, &dropout);
     pass.Forward(true);
     auto found = state_->base->head().TargetLogProbs(pass.FinalHidden(), pass.TargetIds(), true);
     const LossSum loss{-SumInOrder(found.log_probs_T), targets};
@@ -115,7 +115,7 @@ Result<at::Tensor> LoraModel::TargetLogProbs(const PackedBatch& batch) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<at::Tensor> {
     if (batch.LossTokens() == 0) return at::empty({0}, at::kFloat);
-    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kPredicting, nullptr);
     pass.Forward(false);
     return state_->base->head().TargetLogProbs(pass.FinalHidden(), pass.TargetIds(), false).log_probs_T;
   });
@@ -129,7 +129,7 @@ Result<LossSum> LoraModel::EvalLoss(const PackedBatch& batch) const {
 Result<at::Tensor> LoraModel::Logits(const PackedBatch& batch) const {
   LORRY_TRY(state_->Check(batch));
   return Guarded([&]() -> Result<at::Tensor> {
-    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kAll);
+    DecoderPass pass(*state_->base, state_->layers, batch, WantedPositions::kAll, nullptr);
     pass.Forward(false);
     return state_->base->head().Apply(pass.FinalHidden());
   });

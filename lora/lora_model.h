@@ -20,6 +20,7 @@
 
 #include "base/result.h"
 #include "lora/adapter.h"
+#include "model/net/dropout.h"
 #include "model/net/packed_batch.h"
 #include "model/net/weights.h"
 
@@ -32,7 +33,7 @@ struct LossSum {
 
 class LoraModel {
  public:
-  // kSpec if the adapter was made for other shapes; kUnsupported for dropout > 0.
+  // kSpec if the adapter was made for other shapes.
   static Result<std::unique_ptr<LoraModel>> Create(std::shared_ptr<const DecoderWeights> base, Adapter adapter);
   ~LoraModel();
 
@@ -48,9 +49,10 @@ class LoraModel {
 
   // Writes d(LossSum::loss)/d(adapter values) into `gradient` (fp32, contiguous, adapter().ParameterCount() long; what
   // it held is overwritten). The caller divides by the step's target tokens. kData if the batch does not fit the model.
-  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const;
+  // `dropout`: which masks an adapter with dropout takes; without dropout it means nothing.
+  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient, const DropoutKey& dropout) const;
 
-  // The same loss, bit for bit, without the gradient.
+  // The same loss, bit for bit but for dropout, which there is none of here, without the gradient.
   Result<LossSum> EvalLoss(const PackedBatch& batch) const;
 
   // log p(target) of each target, in the order of PackedBatch::PredictingPositions(). [LossTokens()] fp32, CPU.

@@ -12,8 +12,8 @@ class TrainedLora : public TrainedModel {
   explicit TrainedLora(std::unique_ptr<LoraModel> model) : model_(std::move(model)) {}
   at::Tensor& values() override { return model_->adapter().values(); }
   void ValuesChanged() override { model_->AdapterChanged(); }
-  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const override {
-    return model_->ForwardBackward(batch, std::move(gradient));
+  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient, const DropoutKey& draw) const override {
+    return model_->ForwardBackward(batch, std::move(gradient), draw);
   }
   Result<LossSum> EvalLoss(const PackedBatch& batch) const override { return model_->EvalLoss(batch); }
   std::vector<RateGroup> RateGroups(double b_factor) const override {

@@ -22,8 +22,9 @@ class TrainedModel {
   virtual at::Tensor& values() = 0;  // fp32, one-dimensional, contiguous; on the device that computes
   // To be called after each change of values().
   virtual void ValuesChanged() = 0;
-  // Writes the gradient of LossSum::loss into `gradient`, of values()' layout; what it held is overwritten.
-  virtual Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const = 0;
+  // Writes the gradient of LossSum::loss into `gradient`, of values()' layout; what it held is overwritten. `draw` names the
+  // micro-batch, for what is drawn at random in it.
+  virtual Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient, const DropoutKey& draw) const = 0;
   virtual Result<LossSum> EvalLoss(const PackedBatch& batch) const = 0;
   // LoRA+ (arXiv 2402.12354): all of values() in order, with factor `b_factor` where it is a B and 1 where it is an A.
   virtual std::vector<RateGroup> RateGroups(double b_factor) const = 0;

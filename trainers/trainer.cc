@@ -112,7 +112,9 @@ Result<LossSum> Trainer::ComputeGradient(const PlannedStep& step, at::Tensor* gr
   std::vector<LossSum> losses(static_cast<size_t>(count));
   LORRY_TRY(parts_.lanes.ForEach(mine.first, mine.last, [&](int64_t i) -> Status {
     at::Tensor mine_alone = buffers_.Take();
-    LORRY_ASSIGN_OR_RETURN(losses[i], parts_.model.ForwardBackward(parts_.training.Pack(step.micro_batches[i]), mine_alone));
+    const DropoutKey draw{parts_.options.seed, static_cast<uint64_t>(state_.step), static_cast<uint64_t>(i)};
+    LORRY_ASSIGN_OR_RETURN(losses[i],
+                           parts_.model.ForwardBackward(parts_.training.Pack(step.micro_batches[i]), mine_alone, draw));
     sum.AddLeaf(i, std::move(mine_alone));
     return OkStatus();
   }));

@@ -135,7 +135,11 @@ Result<RunInputs> LoadInputs(const TaskFile& task, const SweepPoint& first, Rank
 }
 
 Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& options, const ModelConfig& model) {
-  if (const auto path = task.inputs.find("adapter"); path != task.inputs.end()) return ReadPeftAdapter(path->second, model);
+  if (const auto path = task.inputs.find("adapter"); path != task.inputs.end()) {
+    LORRY_ASSIGN_OR_RETURN(Adapter adapter, ReadPeftAdapter(path->second, model));
+    LORRY_TRY(adapter.SetDropout(options.dropout));
+    return adapter;
+  }
   AdapterConfig config;
   config.r = options.r;
   config.alpha = options.alpha;

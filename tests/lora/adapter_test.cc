@@ -150,9 +150,11 @@ TEST_CASE("adapter_config.json that this version cannot carry out is refused wit
 
 TEST_CASE("dropout and ranks that cannot be are refused", "[adapter]") {
   AdapterConfig dropout = Targets({"q_proj"}), rank = Targets({"q_proj"});
-  dropout.dropout = 0.1;
+  dropout.dropout = 0.1, dropout.dora = true;
   rank.r = 0;
   CHECK(Adapter::Create(SmallModel(), dropout).error().code == ErrorCode::kUnsupported);
+  dropout.dropout = 1.0, dropout.dora = false;
+  CHECK(Adapter::Create(SmallModel(), dropout).error().code == ErrorCode::kSpec);
   CHECK(Adapter::Create(SmallModel(), rank).error().code == ErrorCode::kSpec);
 }
 

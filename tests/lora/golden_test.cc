@@ -120,7 +120,7 @@ TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
     const Golden golden(name);
     const auto model = golden.Model(name, Precision::kFp32);
     at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
-    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
     CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
       INFO(slot.name);
@@ -148,7 +148,7 @@ TEST_CASE("each step at 2e-4 has PEFT's loss", "[golden]") {
     PlainAdam optimizer;
     double worst = 0.0;
     for (const double expected : steps["losses"].get<std::vector<double>>()) {
-      const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+      const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
       const auto tokens = static_cast<double>(loss.target_tokens);
       worst = std::max(worst, std::abs(loss.loss / tokens - expected));
       optimizer.Step(model->adapter().values(), gradient / tokens, rates);
@@ -169,7 +169,7 @@ TEST_CASE("bf16 follows fp32 at bf16's distance", "[golden]") {
     const auto model = golden.Model(name, Precision::kBf16);
     CHECK(Distance(Expect(model->Logits(golden.batch)), golden.Logits("logits64")) < 0.03);
     at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
-    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient));
+    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
     CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(0.01));
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
       INFO(slot.name);
@@ -190,7 +190,7 @@ TEST_CASE("the same micro-batch gives the same bits, whatever else runs", "[gold
       lanes.emplace_back([&] {
         at::set_num_threads(1);
         gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
-        (void)model->ForwardBackward(golden.batch, gradient);
+        (void)model->ForwardBackward(golden.batch, gradient, {});
       });
     }
     for (std::thread& lane : lanes) lane.join();
@@ -253,6 +253,38 @@ TEST_CASE("DoRA begins as the base, each magnitude its row's length", "[golden]"
     const at::Tensor weight = Expect(ViewOf(Expect(golden.directory.Get(linear.module + ".weight"))));
     const at::Tensor lengths = at::linalg_vector_norm(weight.to(at::kDouble), 2, {1});
     CHECK(Distance(Adapter::ViewMagnitude(linear, model->adapter().values()), lengths) < 1e-6);
+  }
+}
+
+TEST_CASE("with dropout the gradient is that of the loss with the same masks", "[golden]") {
+  const std::string name = "gqa_tied";
+  if (std::find(kCases.begin(), kCases.end(), name) == kCases.end()) return;
+  const Golden golden(name);
+  Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+  REQUIRE(adapter.SetDropout(0.25).ok());
+  const auto model = Expect(
+      LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, {.for_training = true})), adapter));
+  const DropoutKey key{11, 4, 2};
+  at::Tensor& values = model->adapter().values();
+  at::Tensor gradient = at::empty_like(values), ignored = at::empty_like(values);
+  const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, key));
+  CHECK(Expect(model->ForwardBackward(golden.batch, ignored, key)).loss == loss.loss);
+  CHECK(Expect(model->ForwardBackward(golden.batch, ignored, {11, 5, 2})).loss != loss.loss);
+  CHECK(Expect(model->EvalLoss(golden.batch)).loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
+  // Along each matrix by itself, so that no part of the gradient hides behind another.
+  const at::Tensor start = values.clone();
+  for (const Adapter::Slot& slot : model->adapter().Slots()) {
+    INFO(slot.name);
+    const at::Tensor along = gradient.narrow(0, slot.offset, slot.size());
+    const double step = 3e-2 / along.norm().item<double>();
+    const auto loss_at = [&](double distance) {
+      values.copy_(start);
+      values.narrow(0, slot.offset, slot.size()).add_(along, distance);
+      model->AdapterChanged();
+      return Expect(model->ForwardBackward(golden.batch, ignored, key)).loss;
+    };
+    const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
+    CHECK(slope == Approx(along.square().sum().item<double>()).epsilon(5e-3));
   }
 }
 

@@ -237,6 +237,18 @@ TEST_CASE("one rank with two lanes and two ranks with one lane give the same ada
   }
 }
 
+TEST_CASE("dropout is the job's: the same adapter on other ranks and after a kill, and another than without") {
+  Run plain, one, two;
+  one.job["adapter"]["dropout"] = two.job["adapter"]["dropout"] = 0.2;
+  plain.Finish();
+  one.Finish({.ranks = 1, .lanes = 2});
+  CHECK(two.Attempt({.ranks = 2, .lanes = 2}, Kill{"step", 12, std::chrono::microseconds(0)}).killed);
+  two.Finish({.ranks = 1, .lanes = 2});
+  CHECK(one.Adapter() == two.Adapter());
+  CHECK(one.Trace() == two.Trace());
+  CHECK(one.Adapter() != plain.Adapter());
+}
+
 TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's bytes") {
   Run undisturbed;
   undisturbed.Finish();
@@ -268,7 +280,8 @@ TEST_CASE("a run killed with -9 at random moments gives the undisturbed run's by
 // A minute and more: tests/live/reranked_live.py runs it. The seed is drawn, or comes from LORRY_SEED.
 TEST_CASE("twenty runs killed at random steps and resumed on one, two or four ranks all give one adapter", "[.twenty]") {
   const char* given = std::getenv("LORRY_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : static_cast<uint64_t>(SystemClock().MonotonicMillis());
+  const uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : static_cast<uint64_t>(SystemClock().MonotonicMillis());
   WARN("LORRY_SEED=" << seed);
   Random random(seed, "test.ranks");
   const std::vector<Layout> layouts = {{1, 4}, {2, 4}, {4, 4}};

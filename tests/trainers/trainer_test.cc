@@ -26,7 +26,7 @@ class StandIn : public TrainedModel {
   }
   at::Tensor& values() override { return values_; }
   void ValuesChanged() override {}
-  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient) const override {
+  Result<LossSum> ForwardBackward(const PackedBatch& batch, at::Tensor gradient, const DropoutKey&) const override {
     if (++calls_ > fail_after_) return MakeError(ErrorCode::kInternal, "interrupted");
     gradient.zero_();
     return Sum(batch, gradient.data_ptr<float>());

@@ -6,7 +6,9 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "base/random.h"
 #include "model/net/attention.h"
+#include "model/net/dropout.h"
 #include "model/net/norm.h"
 #include "model/net/output_head.h"
 #include "model/net/packed_batch.h"
@@ -120,6 +122,36 @@ TEST_CASE("columns scaled, and summed over rows", "[kernels]") {
     CHECK(Distance(scaled, wide * scale) < Tolerance(dtype));
     CHECK(Distance(both, wide * scale + shift + add) < Tolerance(dtype));
     CHECK(Distance(sums, (wide * y).sum(0)) < 3e-6);
+  }
+}
+
+TEST_CASE("dropout is Philox by row and column, the same mask each time", "[kernels]") {
+  const DropoutMask mask = MakeDropoutMask(0.3, {7, 3, 2}, 5, 1);
+  for (const at::ScalarType dtype : kDtypes) {
+    const at::Tensor x = Draw({9, 300}, dtype), add = Draw({9, 300}, dtype), y = at::empty_like(x), sum = at::empty_like(x);
+    DropRows(PrecisionOf(x), RowsOf(x), mask, {}, 9, 300, MutableRowsOf(y));
+    DropRows(PrecisionOf(x), RowsOf(x), mask, RowsOf(add), 9, 300, MutableRowsOf(sum));
+    const at::Tensor kept = at::zeros({9, 300}, at::kDouble);
+    constexpr uint32_t kThreshold = 19661;  // 0.3 * 65536
+    for (uint32_t row = 0; row < 9; ++row) {
+      for (uint32_t column = 0; column < 300; ++column) {
+        const uint32_t element = column % 128 / 16, block = column / 128 * 16 + column % 16;
+        const auto words = Philox4x32({block, row, mask.stream[0], mask.stream[1]}, mask.key);
+        const uint32_t drawn = element % 2 == 0 ? words[element / 2] & 0xffffu : words[element / 2] >> 16;
+        if (drawn >= kThreshold) kept[row][column] = 65536.0 / (65536.0 - kThreshold);
+      }
+    }
+    CHECK(Distance(y, x.to(at::kDouble) * kept) < Tolerance(dtype));
+    CHECK(Distance(sum, x.to(at::kDouble) * kept + add) < Tolerance(dtype));
+  }
+  const at::Tensor ones = at::ones({400, 512}, at::kFloat), y = at::empty_like(ones), other = at::empty_like(ones);
+  DropRows(Precision::kFp32, RowsOf(ones), mask, {}, 400, 512, MutableRowsOf(y));
+  CHECK(y.mean().item<double>() == Approx(1.0).margin(0.01));
+  CHECK((y == 0).to(at::kFloat).mean().item<double>() == Approx(0.3).margin(0.01));
+  for (const DropoutMask& another : {MakeDropoutMask(0.3, {7, 4, 2}, 5, 1), MakeDropoutMask(0.3, {7, 3, 1}, 5, 1),
+                                     MakeDropoutMask(0.3, {7, 3, 2}, 4, 1), MakeDropoutMask(0.3, {7, 3, 2}, 5, 2)}) {
+    DropRows(Precision::kFp32, RowsOf(ones), another, {}, 400, 512, MutableRowsOf(other));
+    CHECK((y == other).to(at::kFloat).mean().item<double>() == Approx(0.58).margin(0.02));  // 0.7^2 + 0.3^2
   }
 }
 
