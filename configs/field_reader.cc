@@ -280,6 +280,28 @@ void FieldReader::Field(std::string_view key, std::map<std::string, std::string>
   }
 }
 
+// A section of its own whose keys are the reader's to choose.
+template <class Number>
+void FieldReader::Numbers(std::string_view key, std::map<std::string, Number>& out, const FieldRule& rule) {
+  const YamlNode* value = Take(key, rule);
+  const std::string path = PathOf(key);
+  if (value == nullptr || !Expect(path, *value, Kind::kMap, "a mapping of names to numbers")) return;
+  FieldReader section(context_, value, path, value->at);
+  for (const YamlMember& member : value->members) {
+    Number number{};
+    const size_t before = context_.errors.size();
+    section.Field(member.key, number, rule);
+    if (context_.errors.size() == before && !member.value->refused) out[member.key] = number;
+  }
+}
+
+void FieldReader::Field(std::string_view key, std::map<std::string, int64_t>& out, const FieldRule& rule) {
+  Numbers(key, out, rule);
+}
+void FieldReader::Field(std::string_view key, std::map<std::string, double>& out, const FieldRule& rule) {
+  Numbers(key, out, rule);
+}
+
 void FieldReader::Field(std::string_view key, std::map<std::string, std::vector<ScalarText>>& out, const FieldRule& rule) {
   const YamlNode* value = Take(key, rule);
   const std::string path = PathOf(key);

@@ -82,6 +82,9 @@ class FieldReader {
   void Field(std::string_view key, std::vector<std::string>& out, const FieldRule& rule = {});
   void Field(std::string_view key, std::map<std::string, std::string>& out, const FieldRule& rule = {});
 
+  // Numbers by key, each within the rule.
+  void Field(std::string_view key, std::map<std::string, int64_t>& out, const FieldRule& rule = {});
+  void Field(std::string_view key, std::map<std::string, double>& out, const FieldRule& rule = {});
   // Lists of scalars by key; none is empty.
   void Field(std::string_view key, std::map<std::string, std::vector<ScalarText>>& out, const FieldRule& rule = {});
 
@@ -162,6 +165,8 @@ class FieldReader {
   bool Expect(const std::string& path, const YamlNode& value, YamlNode::Kind kind, std::string_view what);
   std::optional<size_t> Word(std::string_view key, const std::vector<std::string_view>& words, const FieldRule& rule);
   std::optional<std::string> TextOf(const std::string& path, const YamlNode& value, const FieldRule& rule);
+  template <class Number>
+  void Numbers(std::string_view key, std::map<std::string, Number>& out, const FieldRule& rule);
   bool InRange(const std::string& path, const YamlNode& value, double number, const FieldRule& rule, bool whole);
   template <class T, class Parse>
   void Unit(std::string_view key, T& out, const FieldRule& rule, std::string_view what, Parse parse);

@@ -50,6 +50,11 @@ class FieldWriter {
       Describe(below, value);
     }
   }
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  void Put(const std::string& key, std::map<std::string, Number>& values) {
+    if (!values.empty()) out_[key] = values;
+  }
   void Put(const std::string& key, std::string& value) {
     if (!value.empty()) out_[key] = value;
   }

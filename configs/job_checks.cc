@@ -104,7 +104,8 @@ void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
     context.errors.back().code = ErrorCode::kUnsupported;
   }
   if (job.adapter.init_from) {
-    for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora", "adapter.dora"}) {
+    for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora", "adapter.dora",
+                            "adapter.rank_pattern", "adapter.alpha_pattern"}) {
       if (context.Given(key)) context.FailAt(key, "comes from adapter.init_from", "leave it out");
     }
   }

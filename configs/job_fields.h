@@ -44,6 +44,8 @@ void Describe(V& v, AdapterSpec& adapter) {
   v.Field("target_modules", adapter.target_modules, {.min_items = 1, .lone_word = "all-linear"});
   v.Field("rslora", adapter.rslora);
   v.Field("dora", adapter.dora);
+  v.Field("rank_pattern", adapter.rank_pattern, {.min = 1, .max = 512});
+  v.Field("alpha_pattern", adapter.alpha_pattern, {.min = 0, .max = 65536, .above = true});
 }
 
 template <class V>

@@ -59,6 +59,10 @@ struct AdapterSpec {
   std::vector<std::string> target_modules = {"all-linear"};  // names, or the one word all-linear
   bool rslora = false;
   bool dora = false;
+  // By module: the first, in the order of the alphabet, of which (.*\.)?(KEY)$ matches the module's name has another rank or
+  // alpha.
+  std::map<std::string, int64_t> rank_pattern;
+  std::map<std::string, double> alpha_pattern;
 };
 
 struct EarlyStoppingSpec {

@@ -94,14 +94,31 @@ class NameSet {
   std::shared_ptr<Pattern> pattern_;
 };
 
+Result<Pattern> CompilePatternKey(const std::string& key) { return Pattern::Compile("(.*\\.)?(" + key + ")"); }
+
 // The first key of `patterns` that fits, in file order.
 template <class T>
 Result<T> FirstFitting(const std::vector<std::pair<std::string, T>>& patterns, const std::string& module, T otherwise) {
   for (const auto& [key, value] : patterns) {
-    LORRY_ASSIGN_OR_RETURN(const Pattern pattern, Pattern::Compile("(.*\\.)?(" + key + ")"));
+    LORRY_ASSIGN_OR_RETURN(const Pattern pattern, CompilePatternKey(key));
     if (pattern.MatchesWhole(module)) return value;
   }
   return otherwise;
+}
+
+template <class T>
+Status CheckEachFits(const char* name, const std::vector<std::pair<std::string, T>>& patterns,
+                     const std::vector<std::string>& modules) {
+  for (const auto& [key, value] : patterns) {
+    LORRY_ASSIGN_OR_RETURN(const Pattern pattern, CompilePatternKey(key));
+    if (std::any_of(modules.begin(), modules.end(), [&](const std::string& module) { return pattern.MatchesWhole(module); }))
+      continue;
+    Error error =
+        MakeError(ErrorCode::kSpec, "fits no adapted layer", "a key is the end of a module's name, as in layers.0.mlp.up_proj");
+    error.key = fmt::format("adapter.{}.{}", name, key);
+    return error;
+  }
+  return OkStatus();
 }
 
 Error NothingMatches(const AdapterConfig& config, const std::vector<std::string>& modules) {
@@ -139,6 +156,11 @@ Result<std::vector<TargetMatch>> MatchTargets(const AdapterConfig& config, const
   }
   if (matches.empty()) return NothingMatches(config, modules);
   return matches;
+}
+
+Status CheckPatternsFit(const AdapterConfig& config, const std::vector<std::string>& modules) {
+  LORRY_TRY(CheckEachFits("rank_pattern", config.rank_pattern, modules));
+  return CheckEachFits("alpha_pattern", config.alpha_pattern, modules);
 }
 
 }  // namespace lorry

@@ -22,4 +22,8 @@ struct TargetMatch {
 // cannot be read; kUnsupported if the embedding or the head is named.
 Result<std::vector<TargetMatch>> MatchTargets(const AdapterConfig& config, const std::vector<std::string>& modules);
 
+// kSpec, naming the key, where one of config's rank or alpha patterns fits none of `modules`, those that are adapted. PEFT passes
+// over such a pattern; whoever writes one means a layer.
+Status CheckPatternsFit(const AdapterConfig& config, const std::vector<std::string>& modules);
+
 }  // namespace lorry

@@ -59,6 +59,8 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   options.dropout = spec->adapter.dropout;
   options.rslora = spec->adapter.rslora;
   options.dora = spec->adapter.dora;
+  options.rank_pattern.assign(spec->adapter.rank_pattern.begin(), spec->adapter.rank_pattern.end());
+  options.alpha_pattern.assign(spec->adapter.alpha_pattern.begin(), spec->adapter.alpha_pattern.end());
   options.target_modules = spec->adapter.target_modules;
   options.base_name = spec->base_model;
   options.epochs = training.epochs;

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -29,6 +30,8 @@ struct TrainingOptions {
   double dropout = 0;
   bool rslora = false;
   bool dora = false;
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> target_modules;
   std::string base_name;  // base_model of the job: goes into adapter_config.json
 

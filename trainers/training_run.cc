@@ -12,6 +12,7 @@
 #include "configs/sweep.h"
 #include "lora/lora_model.h"
 #include "lora/peft_files.h"
+#include "lora/target_match.h"
 #include "model/format/model_directory.h"
 #include "model/net/arithmetic.h"
 #include "model/net/weights.h"
@@ -146,9 +147,14 @@ Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& opti
   config.dropout = options.dropout;
   config.rslora = options.rslora;
   config.dora = options.dora;
+  config.rank_pattern = options.rank_pattern;
+  config.alpha_pattern = options.alpha_pattern;
   config.target_modules = options.target_modules;
   config.base_model_name_or_path = options.base_name;
   LORRY_ASSIGN_OR_RETURN(Adapter adapter, Adapter::Create(model, std::move(config)));
+  std::vector<std::string> modules;
+  for (const AdaptedLinear& linear : adapter.linears()) modules.push_back(linear.module);
+  LORRY_TRY(CheckPatternsFit(adapter.config(), modules));
   InitAdapter(adapter, options.seed);
   return adapter;
 }

@@ -167,6 +167,10 @@ const BrokenJob kBrokenJobs[] = {
      "job.yaml:1:7: kind: not in this version; \"pipeline\" is known, but not carried out yet\n"},
     {"  r: 16", "  type: qlora",
      "job.yaml:9:9: adapter.type: not in this version; \"qlora\" is known, but not carried out yet\n"},
+    {"  r: 16", "  rank_pattern: {down_proj: 0, up_proj: x}",
+     "job.yaml:9:29: adapter.rank_pattern.down_proj: 0 is outside 1..512\n"
+     "job.yaml:9:41: adapter.rank_pattern.up_proj: expected a whole number, found text \"x\"\n"},
+    {"  r: 16", "  alpha_pattern: 8", "job.yaml:9:18: adapter.alpha_pattern: expected a mapping of names to numbers, found 8\n"},
     {"  r: 16", "  dora: true\n  dropout: 0.1",
      "job.yaml:10:12: adapter.dropout: together with adapter.dora is not in this version; only 0 is carried out\n"},
     {"{cpus: 2}", "{cpus: 2, nodes: 2}",

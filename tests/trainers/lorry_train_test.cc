@@ -386,6 +386,25 @@ TEST_CASE("asked to stop, a run leaves a checkpoint and exits with 3; it then go
   CHECK(run.Adapter() == undisturbed.Adapter());
 }
 
+TEST_CASE("rank and alpha patterns reach the adapter's files; one that fits nothing is an error") {
+  Run run;
+  run.job["training"]["max_steps"] = 2;
+  run.job["adapter"]["rank_pattern"] = {{"down_proj", 6}, {"layers.0.self_attn.q_proj", 2}};
+  run.job["adapter"]["alpha_pattern"] = {{"down_proj", 3}};
+  run.Finish();
+  const json config = json::parse(*ReadFile(run.AttemptDir() + "/adapter/adapter_config.json"));
+  CHECK(config["rank_pattern"] == run.job["adapter"]["rank_pattern"]);
+  CHECK(config["alpha_pattern"] == run.job["adapter"]["alpha_pattern"]);
+  const std::string tensors = run.Adapter();
+  CHECK(tensors.find("layers.0.self_attn.q_proj.lora_A.weight") != std::string::npos);
+
+  Run wrong;
+  wrong.job["adapter"]["rank_pattern"] = {{"no_proj", 6}};
+  const AttemptEnd end = wrong.Attempt();
+  CHECK(end.end.exit_status == 64);
+  CHECK(ReadFile(wrong.AttemptDir() + "/log")->find("adapter.rank_pattern.no_proj: fits no adapted layer") != std::string::npos);
+}
+
 TEST_CASE("broken inputs end with their sort of error") {
   TempDirectory files;
   const auto file = [&](const std::string& name, const std::string& text) {
