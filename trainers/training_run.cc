@@ -159,8 +159,11 @@ Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& opti
   return adapter;
 }
 
-Result<std::shared_ptr<const DecoderWeights>> LoadBase(const ModelDirectory& directory, const TrainingOptions& options,
+Result<std::shared_ptr<const DecoderWeights>> LoadBase(const TaskFile& task, const TrainingOptions& options,
                                                        const at::Device& device) {
+  LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
+  // Closed again here: the files' mapped pages count as the process's memory.
+  LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(base_model));
   LoadOptions load;
   load.for_training = true;
   load.device = device;
@@ -272,9 +275,7 @@ Result<TrainingEnd> TrainOnRank(const TaskFile& task, const at::Device& device, 
   progress.Facts(inputs.identity, inputs.options);
   const int lanes_of_rank = task.lanes / task.ranks;
   at::set_num_threads(lanes_of_rank * task.threads_per_lane);
-  LORRY_ASSIGN_OR_RETURN(const std::string base_model, InputPath(task, "base_model"));
-  LORRY_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(base_model));
-  LORRY_ASSIGN_OR_RETURN(const auto base, LoadBase(directory, inputs.options, device));
+  LORRY_ASSIGN_OR_RETURN(const auto base, LoadBase(task, inputs.options, device));
 
   Lanes lanes(lanes_of_rank, task.threads_per_lane);
   std::optional<HeldOut> held_out;
