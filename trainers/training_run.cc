@@ -113,6 +113,9 @@ Result<RunInputs> LoadInputs(const TaskFile& task, RankGroup& group, Progress& p
     inputs.options.bf16 = false;
     progress.Log("warning", "this CPU has no AVX-512 BF16: training runs in fp32");
   }
+  if (directory.config().stored_nf4 && !inputs.options.qlora) {
+    progress.Log("info", "the base is stored in NF4 and dequantized here; adapter.type: qlora gives the same in less memory");
+  }
   LORRY_ASSIGN_OR_RETURN(inputs.identity.job, DecidingPartOf(task.job));
   LORRY_ASSIGN_OR_RETURN(inputs.identity.base_model, BaseModelDigest(base_model));
   if (const auto adapter = task.inputs.find("adapter"); adapter != task.inputs.end()) {
@@ -157,6 +160,7 @@ Result<LoadedModel> LoadModel(const TaskFile& task, const TrainingOptions& optio
   LoadOptions load;
   load.for_training = true;
   load.device = device;
+  load.nf4 = options.qlora;
   LORRY_ASSIGN_OR_RETURN(auto weights, DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load));
   LORRY_ASSIGN_OR_RETURN(auto model, LoraModel::Create(std::move(weights), std::move(adapter)));
   AdapterConfig config = model->adapter().config();

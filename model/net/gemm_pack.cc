@@ -126,13 +126,12 @@ void ZeroTail(Precision precision, int64_t rows, int64_t columns, int64_t rows_p
 
 void PackedMatrix::Free::operator()(std::byte* p) const { std::free(p); }
 
-PackedMatrix::PackedMatrix(Precision precision, int64_t k, int64_t n)
-    : precision_(precision), k_(k), n_(n), k_padded_(RoundUp(k, InnerMultiple(precision))) {
+PackedMatrix::PackedMatrix(Precision precision, int64_t k, int64_t n) : PanelMatrix(precision, k, n) {
   data_.reset(AllocateZeros(Bytes()));
 }
 
 void PackedMatrix::Pack(const void* values, const Part& part) {
-  PackPart(*this, precision_ == Precision::kFp32, values, part, 1.0f);
+  PackPart(*this, precision() == Precision::kFp32, values, part, 1.0f);
 }
 
 void PackedMatrix::PackFloats(const float* values, const Part& part, float scale) { PackPart(*this, true, values, part, scale); }
@@ -149,6 +148,12 @@ void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, in
   ZeroTail(precision, rows, columns, rows_padded, panel);
   const PackedMatrix::Part part{0, 0, rows, columns, 1, x_stride};
   PackPanelPart(precision, precision == Precision::kFp32, static_cast<const std::byte*>(x), part, columns, 1.0f, panel);
+}
+
+void PackPanelFloats(Precision precision, const float* values, const PackedMatrix::Part& part, std::byte* panel) {
+  constexpr int64_t kColumnBytes = 4;  // a float, or a pair
+  std::byte* to = panel + part.k_offset * kPanel * ElementBytes(precision) + part.n_offset * kColumnBytes;
+  PackPanelPart(precision, true, reinterpret_cast<const std::byte*>(values), part, part.columns, 1.0f, to);
 }
 
 }  // namespace lorry

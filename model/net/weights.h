@@ -2,7 +2,7 @@
 // by the inference engine. Nothing here changes after Load; any number of threads may read.
 //
 // On a CPU each linear is packed for y = x W^T and, for training, once more for dx = dy W (gemm.h). bf16 needs AVX-512
-// BF16 or AMX (CpuHasBf16 in precision.h).
+// BF16 or AMX (CpuHasBf16 in precision.h). Weights that are stored in NF4 are dequantized, unless they shall stay so.
 //
 // Shapes: M model width, T tokens, V vocabulary, D head size, I the MLP's width.
 #pragma once
@@ -41,6 +41,9 @@ struct LoadOptions {
   bool for_training = false;  // pack both orders
   at::Device device = at::kCPU;
   WeightPatch patch;  // may be empty
+  // The linears of the layers stay in NF4 (QLoRA): with their own bytes where they are stored so, else quantized here with double
+  // quantization, as bitsandbytes would. A linear that a 4-bit checkpoint leaves whole stays whole.
+  bool nf4 = false;
 };
 
 class DecoderWeights {

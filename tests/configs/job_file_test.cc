@@ -42,6 +42,13 @@ std::string ErrorsOf(const std::string& text, const std::vector<std::string>& ov
   return FormatErrors(Parse(text, overrides).errors);
 }
 
+TEST_CASE("an adapter on a base in NF4 is asked for by its type", "[job]") {
+  const ParsedJob parsed = Parse(Replaced(kJob, "  r: 16", "  type: qlora"));
+  CHECK(FormatErrors(parsed.errors) == "");
+  CHECK(parsed.spec->finetune()->adapter.type == AdapterType::kQlora);
+  CHECK(ToJson(*parsed.spec)["adapter"]["type"] == "qlora");
+}
+
 TEST_CASE("a whole job is read with its defaults", "[job]") {
   const ParsedJob parsed = Parse(kJob);
   CHECK(FormatErrors(parsed.errors) == "");
@@ -164,8 +171,6 @@ const BrokenJob kBrokenJobs[] = {
     // known, and not in this version
     {"kind: finetune", "kind: pipeline",
      "job.yaml:1:7: kind: not in this version; \"pipeline\" is known, but not carried out yet\n"},
-    {"  r: 16", "  type: qlora",
-     "job.yaml:9:9: adapter.type: not in this version; \"qlora\" is known, but not carried out yet\n"},
     {"  r: 16", "  dropout: 0.1", "job.yaml:9:12: adapter.dropout: not in this version; only 0 is carried out\n"},
     {"{cpus: 2}", "{cpus: 2, nodes: 2}",
      "job.yaml:13:29: resources.nodes: not in this version; a run has the devices of one node\n"},

@@ -87,9 +87,13 @@ def small_model(folder):
                          initializer_range=0.12)
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
+    copy_tokenizer(folder)
+    return tok
+
+
+def copy_tokenizer(folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / "base" / name, folder)
-    return tok
 
 
 def load_4bit(folder, **settings):
@@ -115,6 +119,7 @@ def check_checkpoints(args, work, data):
     ids = [x for x, _ in data[:4]]
     model = load_4bit(f"{work}/base", quantize=True).eval()
     model.save_pretrained(f"{work}/theirs")
+    copy_tokenizer(f"{work}/theirs")
     run(args.probe, "dequantize", f"{work}/theirs", f"{work}/numbers.safetensors")
     numbers = load_file(f"{work}/numbers.safetensors")
     modules = {f"{name}.weight": m.weight for name, m in model.named_modules() if hasattr(getattr(m, "weight", None), "quant_state")}
