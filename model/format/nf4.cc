@@ -27,19 +27,18 @@ constexpr std::array<float, 16> kCodebook = {-1.0f,
                                              0.5626170039176941f,
                                              0.7229568362236023f,
                                              1.0f};
-constexpr uint8_t kCodeOfZero = 7;
 constexpr float kSmallestScale = 1e-38f;  // what a block's largest number is taken for where it is less
 
-// Codes by `x > midpoint`: ties go down.
-uint8_t CodeOf(float x) {
-  static const std::array<float, 15> midpoints = [] {
-    std::array<float, 15> m;
-    for (size_t i = 0; i < m.size(); ++i) m[i] = (kCodebook[i] + kCodebook[i + 1]) / 2;
-    return m;
-  }();
-  uint8_t code = 0;
-  for (const float midpoint : midpoints) code = static_cast<uint8_t>(code + (midpoint < x));
-  return code;
+using Block = std::array<float, kNf4Block>;
+
+// Codes by `x > midpoint`: ties go down. Midpoint by midpoint, so that it vectorizes.
+std::array<int32_t, kNf4Block> CodesOf(const Block& x) {
+  std::array<int32_t, kNf4Block> codes{};
+  for (size_t m = 0; m + 1 < kCodebook.size(); ++m) {
+    const float midpoint = (kCodebook[m] + kCodebook[m + 1]) / 2;
+    for (size_t i = 0; i < x.size(); ++i) codes[i] += midpoint < x[i] ? 1 : 0;
+  }
+  return codes;
 }
 
 // The positive entries of create_dynamic_map() but for 1: the middles of 2^i even parts of [0.1, 1] times 10^(i-6). As stored:
@@ -164,17 +163,18 @@ Nf4NestedScales QuantizeScales(std::span<const float> scales, std::optional<floa
   return nested;
 }
 
-// One block's scale and codes. The last block, where it is short, is divided; a whole one is multiplied by the reciprocal.
-float QuantizeBlock(std::span<const float> x, uint8_t* codes) {
+// Divides the first `count` numbers of a block by its scale and gives that. The last block, where it is short, is divided; a
+// whole one is multiplied by the reciprocal.
+float Normalize(Block& x, size_t count) {
   float largest = 0.0f;
-  for (const float value : x) largest = std::max(largest, std::abs(value));
-  const float divisor = std::max(largest, kSmallestScale);
-  const bool whole = static_cast<int64_t>(x.size()) == kNf4Block;
-  const float inverse = 1.0f / divisor;
-  for (size_t i = 0; i < x.size(); ++i) {
-    codes[i] = CodeOf(std::clamp(whole ? x[i] * inverse : x[i] / divisor, -1.0f, 1.0f));
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+  const float divisor = std::max(largest, kSmallestScale), inverse = 1.0f / divisor;
+  if (count < x.size()) {
+    for (size_t i = 0; i < count; ++i) x[i] = std::clamp(x[i] / divisor, -1.0f, 1.0f);
+    return divisor;
   }
-  return whole ? largest : divisor;
+  for (float& value : x) value = std::clamp(value * inverse, -1.0f, 1.0f);
+  return largest;
 }
 
 }  // namespace
@@ -216,22 +216,20 @@ Result<Nf4Tensor> QuantizeNf4(std::span<const std::byte> bytes, DType dtype, std
   const int64_t elements = tensor.ElementCount();
   tensor.packed.resize(static_cast<size_t>((elements + 1) / 2));
   tensor.absmax.resize(static_cast<size_t>(tensor.BlockCount()));
-  std::array<float, kNf4Block> values;
-  std::array<uint8_t, kNf4Block> codes;
+  const auto size = static_cast<int64_t>(SizeOf(dtype));
   for (int64_t block = 0; block < tensor.BlockCount(); ++block) {
     const int64_t first = block * kNf4Block, count = std::min(kNf4Block, elements - first);
-    const std::span<float> x = std::span(values).first(static_cast<size_t>(count));
-    const auto size = static_cast<int64_t>(SizeOf(dtype));
-    LORRY_TRY(ToFloat(dtype, bytes.subspan(static_cast<size_t>(first * size), static_cast<size_t>(count * size)), x));
-    for (size_t i = 0; i < x.size(); ++i) {
-      if (std::isfinite(x[i])) continue;
+    Block x{};  // a zero beyond the last number: it is the other half of an odd one's byte
+    const std::span<float> values = std::span(x).first(static_cast<size_t>(count));
+    LORRY_TRY(ToFloat(dtype, bytes.subspan(static_cast<size_t>(first * size), static_cast<size_t>(count * size)), values));
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (std::isfinite(values[i])) continue;
       return MakeError(ErrorCode::kData, fmt::format("element {} is not a finite number", first + static_cast<int64_t>(i)));
     }
-    codes.fill(kCodeOfZero);
-    tensor.absmax[static_cast<size_t>(block)] = QuantizeBlock(x, codes.data());
-    uint8_t* packed = tensor.packed.data() + first / 2;
-    for (int64_t i = 0; i < count; i += 2) {
-      packed[i / 2] = static_cast<uint8_t>(codes[static_cast<size_t>(i)] << 4 | codes[static_cast<size_t>(i) + 1]);
+    tensor.absmax[static_cast<size_t>(block)] = Normalize(x, values.size());
+    const std::array<int32_t, kNf4Block> codes = CodesOf(x);
+    for (size_t i = 0; i < values.size(); i += 2) {
+      tensor.packed[static_cast<size_t>(first) / 2 + i / 2] = static_cast<uint8_t>(codes[i] << 4 | codes[i + 1]);
     }
   }
   if (options.double_quantization) {

@@ -4,7 +4,7 @@
 // multiplies. A row's result depends on that row alone, in both precisions.
 //
 // Or its weights stay in NF4, four bits each, and are dequantized a panel at a time (nf4_panels.h; elsewhere whole, for one
-// product): the same bits as from the dequantized weights, slower, in an eighth of fp32's memory and less.
+// product): the same bits as from the dequantized weights, a little slower, in an eighth of fp32's memory and less.
 //
 // Threads: const members from any number of threads.
 #pragma once
