@@ -177,6 +177,16 @@ float Normalize(Block& x, size_t count) {
   return largest;
 }
 
+// scale * codebook, rounded to `dtype`: what the sixteen codes of one block stand for.
+void BlockValues(float scale, DType dtype, std::span<float, 16> values) {
+  for (size_t i = 0; i < values.size(); ++i) values[i] = kCodebook[i] * scale;
+  if (dtype == DType::kBF16) {
+    for (float& value : values) value = BFloat16ToFloat(FloatToBFloat16(value));
+  } else if (dtype == DType::kF16) {
+    for (float& value : values) value = HalfToFloat(FloatToHalf(value));
+  }
+}
+
 }  // namespace
 
 const std::array<float, 16>& Nf4Codebook() { return kCodebook; }
@@ -239,15 +249,6 @@ Result<Nf4Tensor> QuantizeNf4(std::span<const std::byte> bytes, DType dtype, std
   return tensor;
 }
 
-void Nf4BlockValues(float scale, DType dtype, std::span<float, 16> values) {
-  for (size_t i = 0; i < values.size(); ++i) values[i] = kCodebook[i] * scale;
-  if (dtype == DType::kBF16) {
-    for (float& value : values) value = BFloat16ToFloat(FloatToBFloat16(value));
-  } else if (dtype == DType::kF16) {
-    for (float& value : values) value = HalfToFloat(FloatToHalf(value));
-  }
-}
-
 void DequantizeNf4(const Nf4Tensor& tensor, int64_t first, std::span<float> values) {
   std::array<float, 16> of_block;
   int64_t block = -1;
@@ -255,7 +256,7 @@ void DequantizeNf4(const Nf4Tensor& tensor, int64_t first, std::span<float> valu
     const int64_t element = first + static_cast<int64_t>(i);
     if (element / kNf4Block != block) {
       block = element / kNf4Block;
-      Nf4BlockValues(tensor.Scale(block), tensor.dtype, of_block);
+      BlockValues(tensor.Scale(block), tensor.dtype, of_block);
     }
     const uint8_t pair = tensor.packed[static_cast<size_t>(element / 2)];
     values[i] = of_block[element % 2 == 0 ? pair >> 4 : pair & 15];

@@ -61,7 +61,4 @@ Result<Nf4Tensor> QuantizeNf4(std::span<const std::byte> bytes, DType dtype, std
 // Elements [first, first + values.size()) as floats, rounded to the tensor's dtype.
 void DequantizeNf4(const Nf4Tensor& tensor, int64_t first, std::span<float> values);
 
-// scale * codebook, rounded to `dtype`: what the sixteen codes of one block stand for.
-void Nf4BlockValues(float scale, DType dtype, std::span<float, 16> values);
-
 }  // namespace lorry

@@ -38,7 +38,7 @@ class Nf4Backward final : public PanelMatrix {
   std::vector<std::shared_ptr<const Nf4Tensor>> weights_;
 };
 
-// Elements [first, first + values.size()) of the row-major run: DequantizeNf4's numbers, faster. For tests.
+// Elements [first, first + values.size()) of the row-major run: DequantizeNf4's numbers, faster.
 void DequantizeNf4Run(const Nf4Tensor& weight, int64_t first, std::span<float> values);
 
 }  // namespace lorry
