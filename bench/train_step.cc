@@ -1,7 +1,7 @@
 // How fast a training step is, and what it reaches of this machine's bf16 matrix rate.
 //
 //   train_step --model DIR --rows ROWS.jsonl [--steps 30] [--rows-per-step 8] [--lanes 2] [--precision bf16] [--r 16]
-//              [--adapter DIR] [--learning-rate 2e-4]
+//              [--adapter DIR] [--learning-rate 2e-4] [--nf4]
 //
 // A line of ROWS is {"ids": [...], "loss": [...]} (bench/peers/token_rows.py writes them). Each step takes the next rows,
 // deals them to the lanes by length, and ends with AdamW after a clip at 1.0. One JSON line on standard output: tokens/s
@@ -29,6 +29,7 @@ struct Options {
   std::string model, rows, adapter, precision = "bf16";
   int64_t steps = 30, rows_per_step = 8, lanes = 2, threads_per_lane = 1, r = 16;
   double learning_rate = 2e-4;
+  bool nf4 = false;
 };
 
 struct Row {
@@ -166,7 +167,7 @@ int Run(const Options& options) {
   }
   const auto started = Clock::now();
   const ModelDirectory directory = OrDie(ModelDirectory::Open(options.model));
-  auto base = OrDie(DecoderWeights::Load(directory, precision, {.for_training = true}));
+  auto base = OrDie(DecoderWeights::Load(directory, precision, {.for_training = true, .nf4 = options.nf4}));
   AdapterConfig config;
   config.r = options.r, config.alpha = 2.0 * static_cast<double>(options.r);
   Adapter adapter = OrDie(options.adapter.empty() ? Adapter::Create(directory.config(), config)
@@ -210,6 +211,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads-per-lane", options.threads_per_lane)->check(CLI::Range(1, 1024));
   app.add_option("--r", options.r)->check(CLI::Range(1, 512));
   app.add_option("--learning-rate", options.learning_rate);
+  app.add_flag("--nf4", options.nf4, "the base's linears stay in NF4 (QLoRA)");
   CLI11_PARSE(app, argc, argv);
   return lorry::Run(options);
 }

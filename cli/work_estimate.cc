@@ -39,6 +39,17 @@ int64_t WeightBytes(const ModelConfig& model, int64_t bytes_of_weight, int64_t d
   return bytes_of_weight * (directions * (LayerParameters(model) + words) + words);
 }
 
+// A weight in NF4 with quantized scales takes 4.127 bits, once for both directions.
+int64_t Nf4Bytes(const ModelConfig& model) {
+  return static_cast<int64_t>(static_cast<double>(LayerParameters(model)) * 4.127 / 8);
+}
+
+int64_t BaseBytes(const AdapterSpec& adapter, const ModelConfig& model, int64_t bytes_of_weight) {
+  const int64_t whole = WeightBytes(model, bytes_of_weight, 2);
+  if (adapter.type != AdapterType::kQlora) return whole;
+  return whole - 2 * bytes_of_weight * LayerParameters(model) + Nf4Bytes(model);
+}
+
 // All sound rows' tokens, from those that were counted.
 int64_t ScaledTokens(const InputFacts& facts, int64_t counted) {
   if (facts.counted_rows == 0) return 0;
@@ -74,7 +85,7 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
                              static_cast<double>((10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight) / 2;
   const double lanes_of_rank = static_cast<double>(resources.Lanes()) / static_cast<double>(resources.Ranks());
   work.memory_bytes =
-      kBytesOfProcess + WeightBytes(model, bytes_of_weight, 2) +
+      kBytesOfProcess + BaseBytes(job.adapter, model, bytes_of_weight) +
       static_cast<int64_t>(static_cast<double>(work.adapter_parameters) * kBytesOfAdapterParameter + activations * lanes_of_rank);
 }
 

@@ -12,7 +12,7 @@ constexpr std::array kFeatures = {
     Feature{"adapter.init_from", true},
     Feature{"adapter.rslora", true},
     Feature{"adapter.type: lora", true},
-    Feature{"adapter.type: qlora", false},
+    Feature{"adapter.type: qlora", true},
     Feature{"command adapter", true},
     Feature{"command backup", false},
     Feature{"command budget", false},

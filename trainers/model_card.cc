@@ -21,6 +21,7 @@ std::string ModelCard(const TrainingOptions& options, const AdapterConfig& adapt
                           options.loss_on));
   row("steps", fmt::format("{}", trainer.steps_done()));
   row("learning rate", fmt::format("{}", options.learning_rate));
+  row("base weights", options.qlora ? "linears in NF4 with double quantization (QLoRA)" : "as stored");
   row("precision", options.bf16 ? "bf16, adapter in fp32" : "fp32");
   row("seed", fmt::format("{}", options.seed));
   if (trainer.best().step > 0) {

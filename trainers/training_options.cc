@@ -42,9 +42,6 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   LORRY_ASSIGN_OR_RETURN(const JobSpec job, JobFromJson(job_json));
   const FinetuneSpec* spec = job.finetune();
   if (spec == nullptr) return MakeError(ErrorCode::kSpec, "kind " + std::string(job.kind()) + " is not a fine-tuning job");
-  if (spec->adapter.type == AdapterType::kQlora) {
-    return MakeError(ErrorCode::kUnsupported, "adapter.type qlora: not in this version");
-  }
   const TrainingSpec& training = spec->training;
 
   TrainingOptions options;
@@ -54,6 +51,7 @@ Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job_json) {
   options.max_length = spec->dataset.max_length;
   options.val_fraction = spec->dataset.val_fraction;
   options.batches = BatchesOf(*spec, options.on_gpu);
+  options.qlora = spec->adapter.type == AdapterType::kQlora;
   options.r = spec->adapter.r;
   options.alpha = spec->adapter.alpha;
   options.dropout = spec->adapter.dropout;

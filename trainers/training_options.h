@@ -25,6 +25,7 @@ struct TrainingOptions {
   BatchPlanOptions batches;  // seed included
 
   // Adapter.
+  bool qlora = false;  // the base's linears stay in NF4
   int64_t r = 16;
   double alpha = 32;
   double dropout = 0;
@@ -58,7 +59,7 @@ struct TrainingOptions {
   bool other_device = false;  // a run may go on on another device kind and lose the promise of equal bytes
 };
 
-// kSpec for a job that is not a fine-tuning job; kUnsupported for qlora.
+// kSpec for a job that is not a fine-tuning job.
 Result<TrainingOptions> TrainingOptionsOf(const nlohmann::json& job);
 
 // The part of the job that decides about the adapter's bytes, as canonical JSON: not its name, project, resources but for the

@@ -118,6 +118,9 @@ Result<RunInputs> LoadInputs(const TaskFile& task, const SweepPoint& first, Rank
     inputs.options.bf16 = false;
     progress.Log("warning", "this CPU has no AVX-512 BF16: training runs in fp32");
   }
+  if (directory.config().stored_nf4 && !inputs.options.qlora) {
+    progress.Log("info", "the base is stored in NF4 and dequantized here; adapter.type: qlora gives the same in less memory");
+  }
   LORRY_ASSIGN_OR_RETURN(inputs.identity.base_model, BaseModelDigest(base_model));
   if (const auto adapter = task.inputs.find("adapter"); adapter != task.inputs.end()) {
     LORRY_ASSIGN_OR_RETURN(inputs.identity.initial_adapter, AdapterDigest(adapter->second));
@@ -167,6 +170,7 @@ Result<std::shared_ptr<const DecoderWeights>> LoadBase(const TaskFile& task, con
   LoadOptions load;
   load.for_training = true;
   load.device = device;
+  load.nf4 = options.qlora;
   return DecoderWeights::Load(directory, options.bf16 ? Precision::kBf16 : Precision::kFp32, load);
 }
 

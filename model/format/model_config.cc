@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "model/format/json_fields.h"
+#include "model/format/nf4_checkpoint.h"
 
 namespace lorry {
 namespace {
@@ -33,8 +34,8 @@ constexpr std::array<Family, 4> kFamilies = {{
 }};
 
 // Keys that change the arithmetic in ways that no family above has.
-constexpr std::array<const char*, 6> kForeignKeys = {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping",
-                                                     "logit_scale",         "num_local_experts",      "num_experts"};
+constexpr std::array<const char*, 5> kForeignKeys = {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale",
+                                                     "num_local_experts", "num_experts"};
 
 Result<const Family*> FamilyOf(const JsonFields& fields) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.Text("model_type"));
@@ -244,6 +245,10 @@ Result<ModelConfig> ParseModelConfig(const nlohmann::json& json, const std::stri
     if (fields.Has(key)) return fields.Fault(key, "is not supported", ErrorCode::kUnsupported);
   }
   ModelConfig config;
+  if (const nlohmann::json* quantization = fields.Find("quantization_config")) {
+    LORRY_TRY(CheckQuantizationConfig(*quantization, file));
+    config.stored_nf4 = true;
+  }
   config.model_type = family->model_type;
   config.architecture = family->architecture;
   LORRY_TRY(ReadSizes(fields, *family, &config));

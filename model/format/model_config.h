@@ -58,6 +58,7 @@ struct ModelConfig {
   // One per layer: how many positions back a token sees, itself included; 0 = all.
   std::vector<int64_t> window;
   DType dtype = DType::kF32;  // of the stored weights
+  bool stored_nf4 = false;    // quantization_config: linears are stored as bitsandbytes' NF4 (nf4_checkpoint.h)
   std::optional<int32_t> bos_id, pad_id;
   std::vector<int32_t> eos_ids;  // config.json has one or a list
 

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "model/format/nf4_checkpoint.h"
 
 namespace lorry {
 namespace {
@@ -25,6 +26,16 @@ Result<nlohmann::json> ReadJsonFile(const std::filesystem::path& path) {
 Error Fault(const std::filesystem::path& path, std::string message) {
   Error error = MakeError(ErrorCode::kData, std::move(message));
   error.file = path.string();
+  return error;
+}
+
+// Errors of a tensor say which directory it is of.
+template <class T>
+Result<T> InDirectory(const std::filesystem::path& dir, Result<T> result) {
+  if (result.ok()) return result;
+  Error error = std::move(result).error();
+  if (!error.file.empty()) error.message = fmt::format("{}: {}", error.file, error.message);
+  error.file = dir.string();
   return error;
 }
 
@@ -115,21 +126,41 @@ Status ModelDirectory::OpenSharded(const std::filesystem::path& index_file) {
   return OkStatus();
 }
 
-Status ModelDirectory::CheckTensors() const {
+Status ModelDirectory::CheckTensors() {
+  std::set<std::string> linears;
+  for (const ExpectedTensor& module : LinearModules(config_)) linears.insert(module.name + ".weight");
   for (const ExpectedTensor& expected : ExpectedTensors(config_)) {
-    LORRY_ASSIGN_OR_RETURN(const TensorView found, Get(expected.name));
-    if (found.shape != expected.shape) {
-      return Fault(path_, fmt::format("tensor \"{}\" has shape [{}]; config.json asks for [{}]", expected.name,
-                                      fmt::join(found.shape, ", "), fmt::join(expected.shape, ", ")));
-    }
-    if (found.dtype != DType::kF32 && found.dtype != DType::kF16 && found.dtype != DType::kBF16) {
-      Error error = Fault(
-          path_, fmt::format("tensor \"{}\" is of {}; F32, F16 and BF16 are supported", expected.name, NameOf(found.dtype)));
-      error.code = ErrorCode::kUnsupported;
-      return error;
-    }
+    LORRY_TRY(CheckTensor(expected, linears.contains(expected.name)));
   }
   return OkStatus();
+}
+
+Status ModelDirectory::CheckTensor(const ExpectedTensor& expected, bool linear) {
+  const auto find = [this](std::string_view name) { return Find(name); };
+  if (config_.stored_nf4 && linear && IsStoredIn4Bit(find, expected.name)) {
+    LORRY_TRY(InDirectory(path_, FindNf4(find, expected.name, expected.shape)));
+    nf4_shapes_.emplace(expected.name, expected.shape);
+    return OkStatus();
+  }
+  LORRY_ASSIGN_OR_RETURN(const TensorView found, Get(expected.name));
+  if (found.shape != expected.shape) {
+    return Fault(path_, fmt::format("tensor \"{}\" has shape [{}]; config.json asks for [{}]", expected.name,
+                                    fmt::join(found.shape, ", "), fmt::join(expected.shape, ", ")));
+  }
+  if (found.dtype != DType::kF32 && found.dtype != DType::kF16 && found.dtype != DType::kBF16) {
+    Error error =
+        Fault(path_, fmt::format("tensor \"{}\" is of {}; F32, F16 and BF16 are supported", expected.name, NameOf(found.dtype)));
+    error.code = ErrorCode::kUnsupported;
+    return error;
+  }
+  return OkStatus();
+}
+
+Result<Nf4Tensor> ModelDirectory::GetNf4(std::string_view tensor) const {
+  const auto find = [this](std::string_view name) { return Find(name); };
+  const std::vector<int64_t>& shape = nf4_shapes_.find(tensor)->second;
+  LORRY_ASSIGN_OR_RETURN(const StoredNf4 stored, InDirectory(path_, FindNf4(find, std::string(tensor), shape)));
+  return InDirectory(path_, ReadNf4(stored));
 }
 
 const TensorView* ModelDirectory::Find(std::string_view tensor) const {
@@ -140,6 +171,12 @@ const TensorView* ModelDirectory::Find(std::string_view tensor) const {
 Result<TensorView> ModelDirectory::Get(std::string_view tensor) const {
   const TensorView* found = Find(tensor);
   if (found == nullptr) return Fault(path_, fmt::format("tensor \"{}\" is missing", tensor));
+  if (IsNf4(tensor)) {
+    Error error = Fault(path_, fmt::format("tensor \"{}\" is stored in NF4, which is not read here", tensor));
+    error.code = ErrorCode::kUnsupported;
+    error.hint = "use the model that it was quantized from";
+    return error;
+  }
   return *found;
 }
 

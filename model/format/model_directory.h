@@ -12,11 +12,13 @@
 
 #include "base/result.h"
 #include "model/format/model_config.h"
+#include "model/format/nf4.h"
 #include "model/format/safetensors.h"
 
 namespace lorry {
 
-// Open and checked: every tensor that the configuration asks for is there with its shape, and is of F32, F16 or BF16.
+// Open and checked: every tensor that the configuration asks for is there with its shape, and is of F32, F16 or BF16, or, where
+// config.json says so and it is a linear of a layer, in NF4 (nf4_checkpoint.h).
 // Movable; const members may be called from any thread. Weights are mapped, not read.
 class ModelDirectory {
  public:
@@ -36,14 +38,19 @@ class ModelDirectory {
   const std::vector<std::string>& shard_names() const { return shard_names_; }
 
   const TensorView* Find(std::string_view tensor) const;  // null if there is none
-  Result<TensorView> Get(std::string_view tensor) const;  // kData, naming the directory, if there is none
+  // kData, naming the directory, if there is none; kUnsupported for one in NF4: its codes are no numbers.
+  Result<TensorView> Get(std::string_view tensor) const;
+  // Whether this weight ("model.layers.0.mlp.up_proj.weight") is stored in NF4; Find gives its packed codes then.
+  bool IsNf4(std::string_view tensor) const { return nf4_shapes_.contains(tensor); }
+  Result<Nf4Tensor> GetNf4(std::string_view tensor) const;  // a copy. kData, naming it. REQUIRES: IsNf4(tensor)
   uint64_t WeightBytes() const;
 
  private:
   ModelDirectory() = default;
   Status OpenWeights();
   Status OpenSharded(const std::filesystem::path& index_file);
-  Status CheckTensors() const;
+  Status CheckTensors();
+  Status CheckTensor(const ExpectedTensor& expected, bool linear);
 
   std::filesystem::path path_;
   ModelConfig config_;
@@ -51,6 +58,7 @@ class ModelDirectory {
   std::vector<SafetensorsFile> shards_;
   std::vector<std::string> shard_names_;
   std::map<std::string, const TensorView*, std::less<>> tensors_;
+  std::map<std::string, std::vector<int64_t>, std::less<>> nf4_shapes_;  // of the weights that are in NF4: [out, in]
 };
 
 // The numbers of a weight of a ModelDirectory, as they are to be used: ReadStoredWeight, or one that changes them (lora/merge.h).

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "model/net/gemm_block.h"
@@ -100,26 +103,54 @@ class Rows {
   std::vector<std::byte> copy_;  // zeros where x has nothing
 };
 
-int64_t RowsInCache(std::span<const GemmTerm> terms) {
-  int64_t row_bytes = 0;
-  for (const GemmTerm& term : terms) row_bytes += term.b->k_padded() * ElementBytes(term.b->precision());
-  return std::max(kPanel, CacheBytes() / row_bytes / kPanel * kPanel);
+// Making a panel costs as much as multiplying it by a few rows: at least so many share it, though they overflow the cache.
+constexpr int64_t kRowsOfMadePanel = 256;
+
+int64_t RowsAtOnce(std::span<const GemmTerm> terms) {
+  int64_t row_bytes = 0, least = kPanel;
+  for (const GemmTerm& term : terms) {
+    row_bytes += term.b->k_padded() * ElementBytes(term.b->precision());
+    if (term.b->MadeOnDemand()) least = kRowsOfMadePanel;
+  }
+  return std::max(least, CacheBytes() / row_bytes / kPanel * kPanel);
 }
+
+// Where one thread has the panels of each term made; empty for terms whose panels lie ready.
+class PanelScratch {
+ public:
+  explicit PanelScratch(std::span<const GemmTerm> terms) {
+    for (size_t t = 0; t < terms.size(); ++t) {
+      if (!terms[t].b->MadeOnDemand()) continue;
+      const auto bytes = static_cast<size_t>(RoundUp(terms[t].b->PanelBytes(), kAlignment));
+      memory_[t].reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
+      if (memory_[t] == nullptr) throw std::bad_alloc();
+    }
+  }
+  std::byte* of(size_t term) const { return memory_[term].get(); }
+
+ private:
+  static constexpr int64_t kAlignment = 64;
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  std::array<std::unique_ptr<std::byte, Free>, kMaxTerms> memory_;
+};
 
 // One panel of columns for `rows` rows that stay in the cache.
 void PanelProduct(std::span<const GemmTerm> terms, std::span<const Rows> x, int64_t first, int64_t rows, int64_t panel,
-                  const GemmResult& result) {
+                  const PanelScratch& scratch, const GemmResult& result) {
   const Precision precision = terms[0].b->precision();
   const BlockProduct product = BlockProductFor(precision);
   const int64_t bytes = ElementBytes(precision);
   const int64_t columns = std::min(kPanel, terms[0].b->n() - panel * kPanel);
+  std::array<const std::byte*, kMaxTerms> b;
+  for (size_t t = 0; t < terms.size(); ++t) b[t] = terms[t].b->Panel(panel, scratch.of(t));
   alignas(64) std::array<float, kPanel * kPanel> sums;
   for (int64_t r = 0; r < rows; r += kPanel) {
     const int64_t here = std::min(kPanel, rows - r);
     const int64_t tile_rows = precision == Precision::kBf16 ? RoundUp(here, 16) : here;
     for (size_t t = 0; t < terms.size(); ++t) {
-      product(x[t].at(r), x[t].StrideBytes(r) / bytes, terms[t].b->panel(panel), terms[t].b->k_padded(), sums.data(), kPanel,
-              tile_rows, t > 0);
+      product(x[t].at(r), x[t].StrideBytes(r) / bytes, b[t], terms[t].b->k_padded(), sums.data(), kPanel, tile_rows, t > 0);
     }
     const Block block{sums.data(), here, columns, first + r, panel * kPanel};
     result.fp32 || precision == Precision::kFp32 ? StoreFp32(block, result) : StoreBf16(block, result);
@@ -132,9 +163,11 @@ bool SplitsOverThreads(int64_t panels) { return omp_get_max_threads() > 1 && pan
 
 // Rows that fit the cache together, then panel by panel: a panel is read from memory once for all of these rows.
 void Gemm(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& result) {
-  const int64_t step = RowsInCache(terms);
+  const int64_t step = RowsAtOnce(terms);
   const int64_t panels = terms[0].b->panels();
   const bool split = SplitsOverThreads(panels);
+  std::vector<PanelScratch> scratch;  // one a thread, made here: nothing may throw inside a parallel region
+  for (int thread = 0; thread < (split ? omp_get_max_threads() : 1); ++thread) scratch.emplace_back(terms);
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t here = std::min(step, rows - first);
     std::vector<Rows> x;
@@ -143,8 +176,9 @@ void Gemm(std::span<const GemmTerm> terms, int64_t rows, const GemmResult& resul
 #pragma omp parallel if (split)
     {
       const TileScope tiles;
+      const PanelScratch& own = scratch[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(static)
-      for (int64_t panel = 0; panel < panels; ++panel) PanelProduct(terms, x, first, here, panel, result);
+      for (int64_t panel = 0; panel < panels; ++panel) PanelProduct(terms, x, first, here, panel, own, result);
     }
   }
 }

@@ -23,9 +23,38 @@ namespace lorry {
 inline constexpr int64_t kPanel = 32;  // columns of a packed panel, and rows of a block
 constexpr int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// A right-hand matrix [k, n], as panels of 32 columns, each [k_padded][32] (bf16: [k_padded / 2][32][2], pairs along k),
-// zeros in the padding. Owns its memory.
-class PackedMatrix {
+// Inner sizes are padded to this many.
+constexpr int64_t InnerMultiple(Precision precision) { return precision == Precision::kBf16 ? 32 : 1; }
+
+// A right-hand matrix [k, n] that is read as panels of 32 columns, each [k_padded][32] (bf16: [k_padded / 2][32][2], pairs along
+// k), zeros in the padding.
+class PanelMatrix {
+ public:
+  PanelMatrix() = default;
+  PanelMatrix(Precision precision, int64_t k, int64_t n)
+      : precision_(precision), k_(k), n_(n), k_padded_(RoundUp(k, InnerMultiple(precision))) {}
+  PanelMatrix(PanelMatrix&&) = default;
+  PanelMatrix& operator=(PanelMatrix&&) = default;
+  virtual ~PanelMatrix() = default;
+
+  Precision precision() const { return precision_; }
+  int64_t k() const { return k_; }
+  int64_t n() const { return n_; }
+  int64_t k_padded() const { return k_padded_; }
+  int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
+  int64_t PanelBytes() const { return k_padded_ * kPanel * ElementBytes(precision_); }
+
+  // True: a panel is made each time it is asked for, in `scratch` (PanelBytes(), at a multiple of 64); else it lies ready.
+  virtual bool MadeOnDemand() const = 0;
+  virtual const std::byte* Panel(int64_t index, std::byte* scratch) const = 0;
+
+ private:
+  Precision precision_ = Precision::kFp32;
+  int64_t k_ = 0, n_ = 0, k_padded_ = 0;
+};
+
+// One whose panels lie in memory, which it owns.
+class PackedMatrix final : public PanelMatrix {
  public:
   PackedMatrix() = default;
   // Room for [k, n], zeros.
@@ -43,25 +72,19 @@ class PackedMatrix {
   void PackFloats(const float* values, const Part& part, float scale);
   // The whole matrix at once.
   void Pack(const void* values, int64_t row_stride, int64_t column_stride) {
-    Pack(values, {0, 0, k_, n_, row_stride, column_stride});
+    Pack(values, {0, 0, k(), n(), row_stride, column_stride});
   }
 
-  Precision precision() const { return precision_; }
-  int64_t k() const { return k_; }
-  int64_t n() const { return n_; }
-  int64_t k_padded() const { return k_padded_; }
-  int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
+  bool MadeOnDemand() const override { return false; }
+  const std::byte* Panel(int64_t index, std::byte*) const override { return panel(index); }
   const std::byte* panel(int64_t index) const { return data_.get() + index * PanelBytes(); }
   std::byte* panel(int64_t index) { return data_.get() + index * PanelBytes(); }
-  int64_t PanelBytes() const { return k_padded_ * kPanel * ElementBytes(precision_); }
   int64_t Bytes() const { return panels() * PanelBytes(); }
 
  private:
   struct Free {
     void operator()(std::byte* p) const;
   };
-  Precision precision_ = Precision::kFp32;
-  int64_t k_ = 0, n_ = 0, k_padded_ = 0;
   std::unique_ptr<std::byte[], Free> data_;
 };
 
@@ -72,18 +95,17 @@ void PackRows(Precision precision, const void* x, int64_t x_stride, int64_t rows
 // The same for the transposed x: column j of the panel is row j of x [columns, rows].
 void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, int64_t rows, int64_t columns, int64_t rows_padded,
                         std::byte* panel);
+// Fills the part of one panel that begins at row part.k_offset (even, for bf16) and column part.n_offset of it with fp32 values.
+void PackPanelFloats(Precision precision, const float* values, const PackedMatrix::Part& part, std::byte* panel);
 
 // Appends the sum of squares of each of the n columns, fp64, added in order.
-void AppendColumnSquares(const PackedMatrix& matrix, std::vector<double>& squares);
-
-// Inner sizes are padded to this many.
-constexpr int64_t InnerMultiple(Precision precision) { return precision == Precision::kBf16 ? 32 : 1; }
+void AppendColumnSquares(const PanelMatrix& matrix, std::vector<double>& squares);
 
 // x [rows, b->k()], row-major with `x_stride` elements from row to row, of b's precision.
 struct GemmTerm {
   const void* x = nullptr;
   int64_t x_stride = 0;
-  const PackedMatrix* b = nullptr;
+  const PanelMatrix* b = nullptr;
 };
 
 // y [rows, n]: element type, where, and what is added.

@@ -126,13 +126,12 @@ void ZeroTail(Precision precision, int64_t rows, int64_t columns, int64_t rows_p
 
 void PackedMatrix::Free::operator()(std::byte* p) const { std::free(p); }
 
-PackedMatrix::PackedMatrix(Precision precision, int64_t k, int64_t n)
-    : precision_(precision), k_(k), n_(n), k_padded_(RoundUp(k, InnerMultiple(precision))) {
+PackedMatrix::PackedMatrix(Precision precision, int64_t k, int64_t n) : PanelMatrix(precision, k, n) {
   data_.reset(AllocateZeros(Bytes()));
 }
 
 void PackedMatrix::Pack(const void* values, const Part& part) {
-  PackPart(*this, precision_ == Precision::kFp32, values, part, 1.0f);
+  PackPart(*this, precision() == Precision::kFp32, values, part, 1.0f);
 }
 
 void PackedMatrix::PackFloats(const float* values, const Part& part, float scale) { PackPart(*this, true, values, part, scale); }
@@ -151,17 +150,27 @@ void PackRowsTransposed(Precision precision, const void* x, int64_t x_stride, in
   PackPanelPart(precision, precision == Precision::kFp32, static_cast<const std::byte*>(x), part, columns, 1.0f, panel);
 }
 
-void AppendColumnSquares(const PackedMatrix& matrix, std::vector<double>& squares) {
-  for (int64_t column = 0; column < matrix.n(); ++column) {
-    const std::byte* panel = matrix.panel(column / kPanel);
-    double sum = 0.0;
-    for (int64_t k = 0; k < matrix.k(); ++k) {
-      const double value = matrix.precision() == Precision::kBf16
-                               ? ToFloat(reinterpret_cast<const Bf16*>(panel)[PanelIndex<Bf16>(k, column % kPanel)])
-                               : reinterpret_cast<const float*>(panel)[PanelIndex<float>(k, column % kPanel)];
-      sum += value * value;
+void PackPanelFloats(Precision precision, const float* values, const PackedMatrix::Part& part, std::byte* panel) {
+  constexpr int64_t kColumnBytes = 4;  // a float, or a pair
+  std::byte* to = panel + part.k_offset * kPanel * ElementBytes(precision) + part.n_offset * kColumnBytes;
+  PackPanelPart(precision, true, reinterpret_cast<const std::byte*>(values), part, part.columns, 1.0f, to);
+}
+
+void AppendColumnSquares(const PanelMatrix& matrix, std::vector<double>& squares) {
+  const std::unique_ptr<std::byte, decltype(&std::free)> scratch(
+      matrix.MadeOnDemand() ? AllocateZeros(matrix.PanelBytes()) : nullptr, &std::free);
+  for (int64_t index = 0; index < matrix.panels(); ++index) {
+    const std::byte* panel = matrix.Panel(index, scratch.get());
+    for (int64_t column = 0; column < std::min(kPanel, matrix.n() - index * kPanel); ++column) {
+      double sum = 0.0;
+      for (int64_t k = 0; k < matrix.k(); ++k) {
+        const double value = matrix.precision() == Precision::kBf16
+                                 ? ToFloat(reinterpret_cast<const Bf16*>(panel)[PanelIndex<Bf16>(k, column)])
+                                 : reinterpret_cast<const float*>(panel)[PanelIndex<float>(k, column)];
+        sum += value * value;
+      }
+      squares.push_back(sum);
     }
-    squares.push_back(sum);
   }
 }
 

@@ -3,16 +3,21 @@
 // On the CPU its weights are packed (gemm.h) and the tensor itself is not kept; elsewhere they are plain tensors and ATen
 // multiplies. A row's result depends on that row alone, in both precisions.
 //
+// Or its weights stay in NF4, four bits each, and are dequantized a panel at a time (nf4_panels.h; elsewhere whole, for one
+// product): the same bits as from the dequantized weights, a little slower, in an eighth of fp32's memory and less.
+//
 // Threads: const members from any number of threads.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "model/net/gemm.h"
+#include "model/net/nf4_tensors.h"
 #include "model/net/precision.h"
 
 namespace lorry {
@@ -23,6 +28,12 @@ at::ScalarType ToScalarType(Precision precision);
 struct LinearPart {
   at::Tensor weight;  // [out, in], on the device it shall stay on, any float dtype
   at::Tensor bias;    // [out] or undefined
+};
+
+// The same in four bits.
+struct Nf4LinearPart {
+  std::shared_ptr<const Nf4Tensor> weight;  // [out, in]
+  at::Tensor bias;                          // [out] or undefined
 };
 
 // A product that joins a linear's own in the same pass (CPU): y += x b.
@@ -36,6 +47,7 @@ class Linear {
   Linear() = default;
   // `backward` also packs for ApplyTransposed. All parts have one `in`.
   Linear(const std::vector<LinearPart>& parts, Precision precision, bool backward);
+  Linear(const std::vector<Nf4LinearPart>& parts, Precision precision, bool backward, at::Device device);
 
   // [T, in] -> [T, out]; x of the linear's precision, last stride 1.
   at::Tensor Apply(const at::Tensor& x) const;
@@ -61,19 +73,25 @@ class Linear {
   // Columns [begin, begin + size) of y are part `index`.
   int64_t part_begin(size_t index) const { return part_begin_[index]; }
   int64_t part_out(size_t index) const { return part_out_[index]; }
-  int64_t ResidentBytes() const;
+  int64_t ResidentBytes() const { return resident_bytes_; }
 
  private:
   void Multiply(const at::Tensor& x, std::span<const JoinedTerm> joined, const at::Tensor& residual, const float* bias,
                 const at::Tensor& y) const;
+  void AddPart(int64_t out, int64_t in);
+  // biases: one per part, undefined where it has none.
+  void SetBias(const std::vector<at::Tensor>& biases, at::Device device);
+  at::Tensor PlainWeight() const;  // [out, in]; elsewhere than on the CPU
 
   int64_t in_ = 0, out_ = 0;
   Precision precision_ = Precision::kFp32;
   std::vector<int64_t> part_begin_, part_out_;
-  std::vector<PackedMatrix> forward_;  // CPU: one per part
-  PackedMatrix backward_;              // CPU, with `backward`: all parts
-  at::Tensor plain_weight_;            // elsewhere: [out, in]
-  at::Tensor bias_;                    // [out] fp32 on the CPU, the precision's dtype elsewhere
+  std::vector<std::unique_ptr<PanelMatrix>> forward_;  // CPU: one per part
+  std::unique_ptr<PanelMatrix> backward_;              // CPU, with `backward`: all parts
+  at::Tensor plain_weight_;                            // elsewhere: [out, in]
+  std::vector<Nf4OnDevice> plain_nf4_;                 // or in its place
+  at::Tensor bias_;                                    // [out] fp32 on the CPU, the precision's dtype elsewhere
+  int64_t resident_bytes_ = 0;
 };
 
 }  // namespace lorry

@@ -7,6 +7,7 @@
 
 #include <mutex>
 
+#include "model/net/nf4_tensors.h"
 #include "model/net/rope.h"
 
 namespace lorry {
@@ -87,9 +88,29 @@ class WeightLoader {
   }
 
   Result<at::Tensor> Get(const std::string& name) const {
+    LORRY_ASSIGN_OR_RETURN(at::Tensor weight, Stored(name));
+    return options_.patch ? options_.patch(name, weight) : weight;
+  }
+
+  Result<at::Tensor> Stored(const std::string& name) const {
+    if (directory_.IsNf4(name)) {
+      LORRY_ASSIGN_OR_RETURN(const Nf4Tensor weight, directory_.GetNf4(name));
+      return DequantizedTensor(weight);
+    }
     LORRY_ASSIGN_OR_RETURN(const TensorView stored, directory_.Get(name));
-    LORRY_ASSIGN_OR_RETURN(at::Tensor view, ViewOf(stored));
-    return options_.patch ? options_.patch(name, view) : view;
+    return ViewOf(stored);
+  }
+
+  // Null: a 4-bit checkpoint leaves it whole.
+  Result<std::shared_ptr<const Nf4Tensor>> GetNf4(const std::string& name) const {
+    if (config_.stored_nf4 && !directory_.IsNf4(name)) return std::shared_ptr<const Nf4Tensor>();
+    Result<Nf4Tensor> weight = [&]() -> Result<Nf4Tensor> {
+      if (config_.stored_nf4 && !options_.patch) return directory_.GetNf4(name);
+      LORRY_ASSIGN_OR_RETURN(const at::Tensor whole, Get(name));
+      return QuantizedTensor(whole);
+    }();
+    if (!weight.ok()) return Because(name, std::move(weight).error());
+    return std::make_shared<const Nf4Tensor>(std::move(*weight));
   }
 
   Result<at::Tensor> Norm(const std::string& name) const {
@@ -97,22 +118,38 @@ class WeightLoader {
     return weight.to(options_.device, at::kFloat, false, true);
   }
 
-  Result<LinearPart> Part(const std::string& module, bool bias) const {
-    LinearPart part;
-    LORRY_ASSIGN_OR_RETURN(part.weight, Get(module + ".weight"));
-    part.weight = part.weight.to(options_.device);
-    if (!bias) return part;
-    LORRY_ASSIGN_OR_RETURN(part.bias, Get(module + ".bias"));
-    part.bias = part.bias.to(options_.device);
-    return part;
+  Result<at::Tensor> Bias(const std::string& module, bool bias) const {
+    if (!bias) return at::Tensor();
+    LORRY_ASSIGN_OR_RETURN(const at::Tensor stored, Get(module + ".bias"));
+    return stored.to(options_.device);
   }
 
   Result<Linear> Load(const std::string& prefix, std::initializer_list<const char*> modules, bool bias) const {
+    if (options_.nf4) {
+      LORRY_ASSIGN_OR_RETURN(const std::vector<Nf4LinearPart> parts, Nf4Parts(prefix, modules, bias));
+      if (!parts.empty()) return Linear(parts, precision_, options_.for_training, options_.device);
+    }
     std::vector<LinearPart> parts;
     for (const char* module : modules) {
-      LORRY_ASSIGN_OR_RETURN(parts.emplace_back(), Part(prefix + module, bias));
+      LinearPart& part = parts.emplace_back();
+      LORRY_ASSIGN_OR_RETURN(part.weight, Get(prefix + module + ".weight"));
+      part.weight = part.weight.to(options_.device);
+      LORRY_ASSIGN_OR_RETURN(part.bias, Bias(prefix + module, bias));
     }
     return Linear(parts, precision_, options_.for_training);
+  }
+
+  // None where one of the modules is left whole: those that are laid side by side are of one kind.
+  Result<std::vector<Nf4LinearPart>> Nf4Parts(const std::string& prefix, std::initializer_list<const char*> modules,
+                                              bool bias) const {
+    std::vector<Nf4LinearPart> parts;
+    for (const char* module : modules) {
+      Nf4LinearPart& part = parts.emplace_back();
+      LORRY_ASSIGN_OR_RETURN(part.weight, GetNf4(prefix + module + ".weight"));
+      if (part.weight == nullptr) return std::vector<Nf4LinearPart>();
+      LORRY_ASSIGN_OR_RETURN(part.bias, Bias(prefix + module, bias));
+    }
+    return parts;
   }
 
   Result<LayerWeights> Layer(int64_t index) const {

@@ -2,7 +2,7 @@
 // by the inference engine. Nothing here changes after Load; any number of threads may read.
 //
 // On a CPU each linear is packed for y = x W^T and, for training, once more for dx = dy W (gemm.h). bf16 needs AVX-512
-// BF16 or AMX (CpuHasBf16 in precision.h).
+// BF16 or AMX (CpuHasBf16 in precision.h). Weights that are stored in NF4 are dequantized, unless they shall stay so.
 //
 // Shapes: M model width, T tokens, V vocabulary, D head size, I the MLP's width.
 #pragma once
@@ -28,10 +28,10 @@ struct LayerWeights {
   at::Tensor attention_norm_M;  // weights of RMSNorm, fp32
   at::Tensor mlp_norm_M;
   at::Tensor q_norm_D, k_norm_D;  // of each head, before its position; not defined where the family has none
-  Linear qkv;      // [(heads + 2 kv_heads) * D, M]: parts q, k, v
-  Linear o;        // [M, heads * D]
-  Linear gate_up;  // [2 I, M]: parts gate, up
-  Linear down;     // [M, I]
+  Linear qkv;                     // [(heads + 2 kv_heads) * D, M]: parts q, k, v
+  Linear o;                       // [M, heads * D]
+  Linear gate_up;                 // [2 I, M]: parts gate, up
+  Linear down;                    // [M, I]
 };
 
 // Changes a weight on its way in: name as in the file ("model.layers.0.self_attn.q_proj.weight"), weight [out, in] as
@@ -42,6 +42,9 @@ struct LoadOptions {
   bool for_training = false;  // pack both orders
   at::Device device = at::kCPU;
   WeightPatch patch;  // may be empty
+  // The linears of the layers stay in NF4 (QLoRA): with their own bytes where they are stored so, else quantized here with double
+  // quantization, as bitsandbytes would. A linear that a 4-bit checkpoint leaves whole stays whole.
+  bool nf4 = false;
 };
 
 class DecoderWeights {

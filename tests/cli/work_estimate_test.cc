@@ -109,5 +109,18 @@ TEST_CASE("memory counts packed weights in the precision that is computed", "[wo
   CHECK(bf16 < 2 * (3 * words + 2 * layers) + 10000);
 }
 
+TEST_CASE("a base in NF4 takes 4.127 bits a weight of the layers, once", "[work]") {
+  InputFacts facts;
+  facts.model = TinyModel();
+  facts.model->intermediate_size = 1 << 20;
+  facts.rows = facts.counted_rows = 10;
+  facts.tokens = 100;
+  JobSpec job = Finetune();
+  const int64_t whole = EstimateWork(job, facts, true).memory_bytes;
+  std::get<FinetuneSpec>(job.body).adapter.type = AdapterType::kQlora;
+  const double layers = 48 + 3.0 * 4 * (1 << 20);
+  CHECK(static_cast<double>(whole - EstimateWork(job, facts, true).memory_bytes) == Approx(layers * (2 * 2 - 4.127 / 8)));
+}
+
 }  // namespace
 }  // namespace lorry

@@ -43,6 +43,13 @@ std::string ErrorsOf(const std::string& text, const std::vector<std::string>& ov
   return FormatErrors(Parse(text, overrides).errors);
 }
 
+TEST_CASE("an adapter on a base in NF4 is asked for by its type", "[job]") {
+  const ParsedJob parsed = Parse(Replaced(kJob, "  r: 16", "  type: qlora"));
+  CHECK(FormatErrors(parsed.errors) == "");
+  CHECK(parsed.spec->finetune()->adapter.type == AdapterType::kQlora);
+  CHECK(ToJson(*parsed.spec)["adapter"]["type"] == "qlora");
+}
+
 TEST_CASE("a whole job is read with its defaults", "[job]") {
   const ParsedJob parsed = Parse(kJob);
   CHECK(FormatErrors(parsed.errors) == "");
@@ -165,8 +172,6 @@ const BrokenJob kBrokenJobs[] = {
     // known, and not in this version
     {"kind: finetune", "kind: pipeline",
      "job.yaml:1:7: kind: not in this version; \"pipeline\" is known, but not carried out yet\n"},
-    {"  r: 16", "  type: qlora",
-     "job.yaml:9:9: adapter.type: not in this version; \"qlora\" is known, but not carried out yet\n"},
     {"  r: 16", "  rank_pattern: {down_proj: 0, up_proj: x}",
      "job.yaml:9:29: adapter.rank_pattern.down_proj: 0 is outside 1..512\n"
      "job.yaml:9:41: adapter.rank_pattern.up_proj: expected a whole number, found text \"x\"\n"},

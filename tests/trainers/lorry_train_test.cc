@@ -405,6 +405,27 @@ TEST_CASE("rank and alpha patterns reach the adapter's files; one that fits noth
   CHECK(ReadFile(wrong.AttemptDir() + "/log")->find("adapter.rank_pattern.no_proj: fits no adapted layer") != std::string::npos);
 }
 
+TEST_CASE("a run on a base in NF4 goes on to the same bytes, and not from a checkpoint of a run on the whole base") {
+  Run whole, undisturbed, run;
+  undisturbed.job["adapter"]["type"] = run.job["adapter"]["type"] = "qlora";
+  whole.Finish();
+  undisturbed.Finish();
+  CHECK(whole.Losses() != undisturbed.Losses());
+  CHECK(whole.Losses().front() == Approx(undisturbed.Losses().front()).epsilon(0.05));
+
+  CHECK(run.Attempt({}, Kill{"step", 12}).killed);
+  run.Finish();
+  CHECK(run.Adapter() == undisturbed.Adapter());
+  run.job["adapter"]["type"] = "lora";
+  const AttemptEnd end = run.Attempt();
+  CHECK(end.end.exit_status == 64);
+  std::string reason;
+  for (const json& line : end.lines) {
+    if (line["t"] == "error") reason = line.dump();
+  }
+  CHECK_THAT(reason, Catch::Contains("another job"));
+}
+
 TEST_CASE("broken inputs end with their sort of error") {
   TempDirectory files;
   const auto file = [&](const std::string& name, const std::string& text) {
