@@ -61,9 +61,9 @@ int ExitWithDocument(const lorry::Status& status) {
 void AddExportOptions(CLI::App& command, lorry::ModelExportOptions& options) {
   command.add_option("--model", options.model, "model directory, as Hugging Face lays it out")->required();
   command.add_option("--adapter", options.adapter, "adapter directory, as PEFT writes it: folded in");
-  command.add_option("--format", options.format, "safetensors or gguf")
+  command.add_option("--format", options.format, "safetensors, gguf or nf4")
       ->required()
-      ->check(CLI::IsMember({"safetensors", "gguf"}));
+      ->check(CLI::IsMember({"safetensors", "gguf", "nf4"}));
   command.add_option("--dtype", options.dtype, "of safetensors: float32, bfloat16 or float16 (default: as the model)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   command.add_option("--type", options.gguf_type, "of a GGUF's matrices: f32, f16 or q8_0")

@@ -7,6 +7,7 @@
 #include "model/format/export_gguf.h"
 #include "model/format/model_copy.h"
 #include "model/format/model_directory.h"
+#include "model/format/nf4_checkpoint.h"
 
 namespace lorry {
 
@@ -17,6 +18,14 @@ Result<int64_t> RunModelExport(const ModelExportOptions& options) {
   }
   LORRY_ASSIGN_OR_RETURN(const GgmlType gguf_type, GgufTypeFromName(options.gguf_type));
   LORRY_ASSIGN_OR_RETURN(const ModelDirectory model, ModelDirectory::Open(options.model));
+  if (options.format == "nf4") {
+    if (!options.adapter.empty()) {
+      return MakeError(ErrorCode::kUnsupported, "an adapter folded into a model in NF4 is not in this version", "merge it first");
+    }
+    LORRY_TRY(CopySideFiles(model, options.out));
+    LORRY_TRY(WriteNf4Checkpoint(model, options.out, {}));
+    return int64_t{0};
+  }
   std::optional<Adapter> adapter;
   ReadWeight read = ReadStoredWeight;
   if (!options.adapter.empty()) {

@@ -11,11 +11,11 @@ namespace lorry {
 struct ModelExportOptions {
   std::string model;              // directory, as Hugging Face lays it out
   std::string adapter;            // PEFT's directory; empty: none
-  std::string format;             // "safetensors" or "gguf"
+  std::string format;             // "safetensors", "gguf" or "nf4"; the last of a model without adapter
   std::string dtype;              // of safetensors: "float32", "bfloat16", "float16"; empty: each weight as the model stores it
   std::string gguf_type = "f16";  // of a GGUF's matrices: "f32", "f16", "q8_0"
   std::string name;               // a GGUF's general.name; may be empty
-  std::string out;                // safetensors: a directory that is there and empty; gguf: the file
+  std::string out;                // gguf: the file; else a directory that is there and empty
 };
 
 // Errors: kData for an adapter of another base or with values that are not finite, and what ModelDirectory, ReadPeftAdapter,

@@ -156,9 +156,6 @@ std::string ShortName(const LocalModel& model) {
 }
 
 Status CheckOptions(const ExportOptions& options) {
-  if (options.format == "nf4") {
-    return MakeError(ErrorCode::kUnsupported, "--format nf4: not in this version", "lorry doctor --features lists what is");
-  }
   LORRY_TRY(CheckDtype(options.dtype));
   if (!options.dtype.empty() && options.format != "safetensors") {
     return MakeError(ErrorCode::kUsage, "--dtype is for --format safetensors", "a GGUF has --type");
@@ -176,6 +173,13 @@ Status WriteFormat(const Found& found, const ExportOptions& options, const std::
     const std::string name = ShortName(named);
     return AskForModel(found, {"--format", "gguf", "--type", options.type, "--name", name, "--out",
                                fmt::format("{}/{}-{}.gguf", folder, name, type)});
+  }
+  if (options.format == "nf4") {
+    if (found.adapter) {
+      return MakeError(ErrorCode::kUnsupported, options.source + ": an adapter folded into a model in NF4 is not in this version",
+                       "lorry merge it, then export the merged model");
+    }
+    return AskForModel(found, {"--format", "nf4", "--out", folder});
   }
   if (!found.adapter && options.dtype.empty()) return CopyModel(found.model, folder);
   std::vector<std::string> words = {"--format", "safetensors", "--out", folder};

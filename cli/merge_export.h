@@ -24,7 +24,7 @@ Result<int> RunMerge(Session& session, const MergeOptions& options);
 struct ExportOptions {
   std::string source;        // a model or an adapter: registry name, directory or .gguf
   std::string base;          // as for a merge
-  std::string format;        // peft, safetensors, gguf; nf4 is not in this version
+  std::string format;        // peft, safetensors, gguf, nf4
   std::string type = "f16";  // of a GGUF: f16, q8_0, f32
   std::string dtype;         // of safetensors
   std::string to;            // a folder that is not there, or empty

@@ -76,7 +76,7 @@ constexpr std::array kFeatures = {
     Feature{"option cost --compare-api", false},
     Feature{"option cost --format focus", false},
     Feature{"option cost --scenario", false},
-    Feature{"option export --format nf4", false},
+    Feature{"option export --format nf4", true},
     Feature{"option token create --role engineer", false},
     Feature{"policy.yaml budgets", false},
     Feature{"policy.yaml quotas", false},

@@ -57,17 +57,6 @@ Result<std::string> ConfigText(const ModelDirectory& model, std::optional<DType>
   return config.dump(2) + "\n";
 }
 
-Status CopySideFiles(const ModelDirectory& model, const fs::path& out_dir) {
-  for (const char* name : kSideFiles) {
-    const fs::path from = model.path() / name;
-    std::error_code ignored;
-    if (!fs::is_regular_file(from, ignored)) continue;  // a pipe would be waited for
-    LORRY_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(from.string(), kMaxSideFileBytes));
-    LORRY_TRY(WriteFileAtomically((out_dir / name).string(), bytes));
-  }
-  return OkStatus();
-}
-
 Status CheckValues(const TensorHead& head, std::span<const float> values) {
   for (const float value : values) {
     if (!std::isfinite(value)) return MakeError(ErrorCode::kData, "holds a value that is not finite");
@@ -127,6 +116,17 @@ Status WriteWeights(const ModelDirectory& model, const fs::path& out_dir, std::o
 }
 
 }  // namespace
+
+Status CopySideFiles(const ModelDirectory& model, const fs::path& out_dir) {
+  for (const char* name : kSideFiles) {
+    const fs::path from = model.path() / name;
+    std::error_code ignored;
+    if (!fs::is_regular_file(from, ignored)) continue;  // a pipe would be waited for
+    LORRY_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(from.string(), kMaxSideFileBytes));
+    LORRY_TRY(WriteFileAtomically((out_dir / name).string(), bytes));
+  }
+  return OkStatus();
+}
 
 Status WriteModelCopy(const ModelDirectory& model, const fs::path& out_dir, std::optional<DType> dtype, const ReadWeight& read) {
   if (dtype && *dtype != DType::kF32 && *dtype != DType::kBF16 && *dtype != DType::kF16) {

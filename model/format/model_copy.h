@@ -20,4 +20,7 @@ namespace lorry {
 Status WriteModelCopy(const ModelDirectory& model, const std::filesystem::path& out_dir, std::optional<DType> dtype,
                       const ReadWeight& read);
 
+// The files beside config.json and the weights alone: generation_config.json, tokenizer files, chat templates and licence.
+Status CopySideFiles(const ModelDirectory& model, const std::filesystem::path& out_dir);
+
 }  // namespace lorry

@@ -32,7 +32,6 @@ TEST_CASE("what is refused without a scheduler", "[cli]") {
       {{"merge", "a/b", "--to", "c"}, 3, "no scheduler runs in "},
       {{"merge", "a/b", "--to", "api/b"}, 2, "\"api/b\" is reserved"},
       {{"merge", "a/b", "--to", "c", "--dtype", "int8"}, 2, "--dtype: int8 is unknown"},
-      {{"export", "a/b", "--format", "nf4", "--to", "/tmp/x"}, 2, "--format nf4: not in this version"},
       {{"export", "a/b", "--format", "onnx", "--to", "/tmp/x"}, 2, "--format: onnx not in "},
       {{"export", "a/b", "--format", "peft", "--type", "q8_0", "--to", "/tmp/x"}, 2, "--type is for --format gguf"},
       {{"export", "a/b", "--format", "gguf", "--to", "configs"}, 1, ""},

@@ -108,6 +108,13 @@ def check_export(home, adapter_folder, answer):
     assert read["rows"][0]["tokens"] == answer, read
     sizes = [home.lorry("export", "t/merged@v1", "--format", "gguf", "--type", kind, "--to", home.path / kind)["files"][0]["bytes"] for kind in ("f16", "q8_0")]
     assert sizes[0] > sizes[1], sizes
+    # In NF4: read again as any model is, and refused where four bits cannot go.
+    home.lorry("export", "t/merged@v1", "--format", "nf4", "--to", home.path / "nf4")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(digests(home.path / "nf4")), digests(home.path / "nf4")
+    home.lorry("export", "t/merged@v1", "--format", "nf4", "--to", home.path / "nf4-again")
+    assert digests(home.path / "nf4") == digests(home.path / "nf4-again")
+    read = home.lorry("generate", "--model", home.path / "nf4", "--prompt", "the thing", "--raw", "--max-tokens", "12", "--dtype", "float32")
+    assert len(read["rows"][0]["tokens"]) > 0, read
     assert nothing_left(home.path) and nothing_left(home.path / "hf")
 
 
@@ -139,7 +146,7 @@ def check_refusals(home, adapter_folder):
         (["merge", lost, "--base", "t/tiny", "--to", "t/x"], 5, "not_found", "adapter_model.safetensors"),
         (["merge", "t/thing", "--base", other, "--to", "t/x"], 2, "usage", "was trained on t/tiny@v1"),
         (["export", empty, "--format", "peft", *to], 1, "data", "holds no tensor"),
-        (["export", "t/thing", "--format", "nf4", *to], 2, "not_in_this_version", "nf4"),
+        (["export", "t/thing", "--format", "nf4", *to], 2, "not_in_this_version", "lorry merge it"),
         (["export", "t/tiny", "--format", "gguf", "--to", home.path / "tiny"], 1, "conflict", "is not empty"),
         (["export", "t/tiny", "--format", "gguf", "--to", "/proc/no/such"], 5, "not_found", "/proc/no"),
     ]
