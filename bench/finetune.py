@@ -2,9 +2,10 @@
 """Fine-tuning speed and memory against transformers + PEFT: the same rows, the same 8 rows a step, two threads each, interleaved.
 
 usage: finetune.py --python PEERS_PYTHON --model DIR --data train.jsonl --train-program build/bin/lorry-train
-                   [--steps 30] [--rounds 3] [--sort] [--dtype bfloat16]
+                   [--steps 30] [--rounds 3] [--sort | --qlora] [--dtype bfloat16]
 Prints one line a run and a last line of JSON: the median tokens/s of each side (non-pad tokens of the steps after the first five),
-peak resident memory, and the ratios. The peer is bench/peers/peft_sft.py; --sort is its batches of like length.
+peak resident memory, and the ratios. The peer is bench/peers/peft_sft.py; --sort is its batches of like length. --qlora: both sides keep
+the base in NF4 (the peer by bitsandbytes), and our own run on the whole base stands beside them.
 """
 import argparse, json, os, pathlib, statistics, subprocess, sys, tempfile
 
@@ -12,12 +13,12 @@ import argparse, json, os, pathlib, statistics, subprocess, sys, tempfile
 def peer(args):
     command = [args.python, str(pathlib.Path(__file__).parent / "peers/peft_sft.py"), "--model", args.model, "--data", args.data,
                "--steps", str(args.steps), "--batch", "8", "--max-length", "512", "--dtype", args.dtype, "--threads", "2"]
-    out = subprocess.run(command + (["--sort"] if args.sort else []), stdout=subprocess.PIPE, text=True, check=True)
+    out = subprocess.run(command + ["--" + name for name in ("sort", "qlora") if getattr(args, name)], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def lorry(args, work, number):
-    run = f"{work}/run{number}"
+def lorry(args, work, number, kind="lora"):
+    run = f"{work}/run-{kind}{number}"
     os.makedirs(f"{run}/attempts/1")
     rows = f"{work}/rows.jsonl"
     with open(rows, "w") as f:
@@ -28,7 +29,7 @@ def lorry(args, work, number):
     inputs = {"base_model": os.path.abspath(args.model), "train": rows}
     job = {"kind": "finetune", "name": "bench", "project": "bench", "base_model": inputs["base_model"],
            "dataset": {"path": rows, "max_length": 512, "too_long": "truncate", "shuffle": False},
-           "adapter": {"r": 16, "alpha": 32},
+           "adapter": {"type": kind, "r": 16, "alpha": 32},
            "training": {"max_steps": args.steps, "rows_per_micro_batch": 4, "micro_batches_per_step": 2, "learning_rate": 2e-4,
                         "lr_scheduler": "constant", "precision": "bf16" if args.dtype == "bfloat16" else "fp32"},
            "resources": {"cpus": 2}, "output": {"adapter": "bench/adapter"}}
@@ -59,19 +60,26 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--dtype", default="bfloat16")
     p.add_argument("--sort", action="store_true")
+    p.add_argument("--qlora", action="store_true")
     args = p.parse_args()
-    ours, theirs = [], []
+    ours, theirs, whole = [], [], []
     with tempfile.TemporaryDirectory() as work:
         for number in range(args.rounds):
-            ours.append(lorry(args, work, number))
+            ours.append(lorry(args, work, number, "qlora" if args.qlora else "lora"))
             print("lorry", json.dumps(ours[-1]), flush=True)
             theirs.append(peer(args))
             print("peft ", json.dumps(theirs[-1]), flush=True)
+            if args.qlora:
+                whole.append(lorry(args, work, number))
+                print("whole", json.dumps(whole[-1]), flush=True)
     median = lambda runs, key: statistics.median(r[key] for r in runs)
     result = {"bench": "finetune", "dtype": args.dtype, "sorted": args.sort, "steps": args.steps, "rounds": args.rounds,
               "lorry_tokens_per_s": median(ours, "tokens_per_s"), "peft_tokens_per_s": median(theirs, "tokens_per_s"),
               "lorry_peak_mb": median(ours, "peak_rss_mb"), "peft_peak_mb": median(theirs, "peak_rss_mb")}
     result["speed_ratio"] = round(result["lorry_tokens_per_s"] / result["peft_tokens_per_s"], 2)
+    if whole:
+        result["of_our_lora"] = round(result["lorry_tokens_per_s"] / median(whole, "tokens_per_s"), 2)
+        result["our_lora_peak_mb"] = median(whole, "peak_rss_mb")
     result["memory_ratio"] = round(result["lorry_peak_mb"] / result["peft_peak_mb"], 3)
     print(json.dumps(result))
 
