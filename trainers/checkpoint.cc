@@ -32,6 +32,12 @@ std::optional<int64_t> StepOfName(std::string_view name) {
   return step;
 }
 
+Status CheckReadsBack(const std::string& file, const Digest& digest) {
+  LORRY_ASSIGN_OR_RETURN(const std::string read_back, ReadFile(file, kLargestState));
+  if (Sha256Of(read_back) == digest) return OkStatus();
+  return MakeError(ErrorCode::kStorage, file + ": reads back other bytes than were written");
+}
+
 std::string PointPath(size_t index) { return fmt::format("points/{:02}", index); }
 
 Result<std::string> EncodeState(const SavedState& saved) {
@@ -111,10 +117,11 @@ Result<std::vector<SavedState>> DecodeStates(std::string_view bytes, const std::
 
 std::string CheckpointStore::RelativePath(int64_t step) { return fmt::format("checkpoints/{}{:08}", kStepPrefix, step); }
 
-Result<WrittenCheckpoint> CheckpointStore::Write(const std::vector<SavedState>& states) {
+Result<WrittenCheckpoint> CheckpointStore::Write(std::vector<SavedState> states) {
   int64_t step = 0;
   for (const SavedState& saved : states) step = std::max(step, saved.state.step);
   LORRY_ASSIGN_OR_RETURN(const std::string bytes, EncodeStates(states));
+  states = {};
   const Digest digest = Sha256Of(bytes);
   const std::string folder = run_dir_ + "/checkpoints";
   const std::string unfinished = fmt::format("{}/{}{:08}", folder, kUnfinishedPrefix, step);
@@ -123,11 +130,8 @@ Result<WrittenCheckpoint> CheckpointStore::Write(const std::vector<SavedState>& 
   LORRY_TRY(MakeDirectories(unfinished));
   const auto write = [&]() -> Status {
     LORRY_TRY(WriteFileAtomically(unfinished + "/" + kStateFile, bytes));
-    LORRY_ASSIGN_OR_RETURN(const std::string read_back, ReadFile(unfinished + "/" + kStateFile, kLargestState));
-    if (Sha256Of(read_back) != digest) {
-      return MakeError(ErrorCode::kStorage, unfinished + ": reads back other bytes than were written");
-    }
-    LORRY_TRY(DecodeStates(read_back, unfinished));
+    LORRY_TRY(CheckReadsBack(unfinished + "/" + kStateFile, digest));
+    LORRY_TRY(DecodeStates(bytes, unfinished));
     LORRY_TRY(RemoveTree(place));
     LORRY_TRY(RenameDurably(unfinished, place));
     const nlohmann::json marker = {{"step", step}, {"bytes", bytes.size()}, {"sha256", digest.hex()}};

@@ -67,8 +67,9 @@ class CheckpointStore {
   // "checkpoints/step-00000020".
   static std::string RelativePath(int64_t step);
 
-  // At the latest of the states' steps. kStorage where the disk is full or fails; nothing is left behind then.
-  Result<WrittenCheckpoint> Write(const std::vector<SavedState>& states);
+  // At the latest of the states' steps. kStorage where the disk is full or fails; nothing is left behind then. The states are
+  // given up once they are encoded: with large adapters a run's memory is at its peak here.
+  Result<WrittenCheckpoint> Write(std::vector<SavedState> states);
 
   // The bytes of state.h5, checked against the marker. kNotFound without a marker, kData where it is truncated or altered.
   Result<std::string> Read(int64_t step) const;

@@ -105,7 +105,7 @@ Status TrainingLoop::Checkpoint() {
       LORRY_TRY(trainer->SyncLog());
       states.push_back(trainer->Snapshot());
     }
-    LORRY_ASSIGN_OR_RETURN(const WrittenCheckpoint written, checkpoints_.Write(states));
+    LORRY_ASSIGN_OR_RETURN(const WrittenCheckpoint written, checkpoints_.Write(std::move(states)));
     for (Trainer* trainer : trainers_) LORRY_TRY(trainer->WriteTrace());
     written_.insert(written.step);
     progress_.Checkpoint(written);

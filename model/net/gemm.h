@@ -53,6 +53,14 @@ class PanelMatrix {
   int64_t k_ = 0, n_ = 0, k_padded_ = 0;
 };
 
+// Zeros, at a multiple of 64 or, where there is much of it, of a huge page. std::bad_alloc where there is none.
+struct FreePanels {
+  int64_t mapped = 0;  // bytes; 0: from the heap
+  void operator()(std::byte* p) const;
+};
+using PanelMemory = std::unique_ptr<std::byte[], FreePanels>;
+PanelMemory MakePanelMemory(int64_t bytes);
+
 // One whose panels lie in memory, which it owns.
 class PackedMatrix final : public PanelMatrix {
  public:
@@ -82,10 +90,7 @@ class PackedMatrix final : public PanelMatrix {
   int64_t Bytes() const { return panels() * PanelBytes(); }
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const;
-  };
-  std::unique_ptr<std::byte[], Free> data_;
+  PanelMemory data_;
 };
 
 // Packs a panel that is not kept: columns [0, columns) of a row-major x [rows, columns], columns <= 32, into `panel`
