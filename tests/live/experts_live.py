@@ -5,7 +5,8 @@ usage: experts_live.py PEERS_DIR BUILD_DIR
 For each family: lorry-train makes an adapter with all-linear; PEFT on transformers 5 loads it (experts one by one, into its fused
 weights) and every number of it is found there. An adapter that PEFT makes with all-linear (fused, gate and up with one A) is loaded
 by us. With either, our fp32 logits, beside the weights and merged into them, are within 5e-4 of PEFT's and no farther from its fp64
-ones than three times its own.
+ones than three times its own; merged into files (lorry-batch export), transformers loads them, each fp32 weight within 2e-7 of PEFT's
+merge_and_unload. Training on from the fused one, and a GGUF of either, are refused by name.
 """
 import importlib.util
 import json
@@ -48,10 +49,11 @@ def make_base(family, tokenizer, out):
     tokenizer.save_pretrained(out)
 
 
-def train(build, base, work):
+def train(build, base, work, initial=None):
+    """lorry-train's exit status, its lines and its adapter."""
     rows = [{"text": text} for text in TEXTS * 4]
     pathlib.Path(f"{work}/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = f"{work}/run"
+    run = f"{work}/run{'-on' if initial else ''}"
     os.makedirs(f"{run}/attempts/1")
     job = {"kind": "finetune", "name": "live", "project": "docs", "base_model": base,
            "dataset": {"path": f"{work}/train.jsonl", "max_length": 64, "loss_on": "all"}, "adapter": {"r": 4, "alpha": 8},
@@ -59,15 +61,10 @@ def train(build, base, work):
            "resources": {"cpus": 1}, "output": {"adapter": "live/adapter"}}
     task = {"schema": 1, "run": "R1", "attempt": 1, "epoch": 1, "kind": "finetune", "job": job, "attempt_dir": f"{run}/attempts/1",
             "run_dir": run, "cache_dir": f"{work}/cache", "socket": None, "ranks": 1, "lanes": 1, "threads_per_lane": 1,
-            "inputs": {"base_model": base, "train": f"{work}/train.jsonl"}, "resume_from": None, "shards": []}
+            "inputs": {"base_model": base, "train": f"{work}/train.jsonl", **({"adapter": initial} if initial else {})}, "resume_from": None, "shards": []}
     pathlib.Path(f"{run}/task.json").write_text(json.dumps(task))
     done = subprocess.run([f"{build}/bin/lorry-train", "--task", f"{run}/task.json"], stdout=subprocess.PIPE, text=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    if done.returncode:
-        sys.exit(f"lorry-train ended with {done.returncode}: {lines[-3:]}")
-    losses = [line["loss"] for line in lines if line["t"] == "step"]
-    assert losses[-1] < losses[0], losses
-    return f"{run}/attempts/1/adapter", losses
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], f"{run}/attempts/1/adapter"
 
 
 def peft_makes(base, out):
@@ -96,6 +93,20 @@ def check_all_read(peft, adapter, family):
     assert found.keys() == stored.keys(), sorted(found.keys() ^ stored.keys())[:6]
     assert all(torch.equal(found[name], stored[name]) for name in stored)
     return len(stored)
+
+
+def farthest_merged_weight(build, base, adapter, out):
+    export = [f"{build}/bin/lorry-batch", "export", "--model", base, "--adapter", adapter]
+    os.makedirs(out)
+    done = subprocess.run([*export, "--format", "safetensors", "--dtype", "float32", "--out", out], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    gguf = subprocess.run([*export, "--format", "gguf", "--out", f"{out}.gguf"], capture_output=True, text=True)
+    assert gguf.returncode and "cannot be written as GGUF" in gguf.stdout + gguf.stderr, gguf
+    ours = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    theirs = load(base, adapter, torch.float32).merge_and_unload().state_dict()
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
 def distances(build, base, adapter, ids, work):
@@ -130,13 +141,19 @@ def main():
         with tempfile.TemporaryDirectory() as work:
             base = f"{work}/base"
             make_base(family, tokenizer, base)
-            adapter, losses = train(build, base, work)
-            tensors = check_all_read(load(base, adapter, torch.float32), adapter, family)
-            ours = distances(build, base, adapter, ids, work)
-            theirs = distances(build, base, peft_makes(base, f"{work}/fused"), ids, work)
-            passed &= ours["passed"] and theirs["passed"]
-            print(json.dumps({"family": family, "losses": [losses[0], losses[-1]], "tensors_read_by_peft": tensors,
-                              "lorry_trained": ours, "peft_made": theirs}), flush=True)
+            status, lines, adapter = train(build, base, work)
+            losses = [line["loss"] for line in lines if line["t"] == "step"]
+            assert status == 0 and losses[-1] < losses[0], lines[-3:]
+            result = {"family": family, "losses": [losses[0], losses[-1]]}
+            result["tensors_read_by_peft"] = check_all_read(load(base, adapter, torch.float32), adapter, family)
+            fused = peft_makes(base, f"{work}/fused")
+            for name, made in (("lorry_trained", adapter), ("peft_made", fused)):
+                result[name] = distances(build, base, made, ids, work)
+                result[name]["merged_weight"] = farthest_merged_weight(build, base, made, f"{work}/merged-{name}")
+                passed &= result[name]["passed"] and result[name]["merged_weight"] < 2e-7
+            status, lines, _ = train(build, base, work, fused)
+            assert status and "target_parameters" in json.dumps(lines[-1]), lines[-3:]
+            print(json.dumps(result), flush=True)
     print("passed" if passed else "FAILED")
     return 0 if passed else 1
 
