@@ -18,12 +18,12 @@ namespace lorry {
 namespace {
 
 SeparateAdapter::LowRank Fuse(const Adapter& adapter, const ModelConfig& config, int64_t layer,
-                              std::initializer_list<LinearKind> kinds, Precision precision) {
+                              std::initializer_list<LinearKind> kinds, Precision precision, int64_t expert = kNoExpert) {
   SeparateAdapter::LowRank fused;
   std::vector<at::Tensor> a_parts;
   int64_t rank = 0;
   for (const LinearKind kind : kinds) {
-    const AdaptedLinear* linear = adapter.Find(layer, kind);
+    const AdaptedLinear* linear = adapter.Find(layer, kind, expert);
     fused.a_begin.push_back(rank);
     if (linear == nullptr) {
       fused.b.emplace_back();
@@ -31,7 +31,7 @@ SeparateAdapter::LowRank Fuse(const Adapter& adapter, const ModelConfig& config,
     }
     a_parts.push_back(Adapter::ViewA(*linear, adapter.values()));
     // B [out, r] is the right-hand matrix of (A x) B^T: element (row of r, column of out).
-    const int64_t out = LinearKindShape(config, kind).first;
+    const int64_t out = LinearKindShape(config, kind, expert != kNoExpert).first;
     fused.b.emplace_back(precision, linear->r, out)
         .PackFloats(adapter.values().const_data_ptr<float>() + linear->b_offset, {0, 0, linear->r, out, 1, linear->r},
                     static_cast<float>(linear->scaling));
@@ -63,8 +63,16 @@ void Apply(const Linear& linear, const SeparateAdapter::LowRank* low_rank, const
 SeparateAdapter::SeparateAdapter(const ModelConfig& config, const Adapter& adapter, Precision precision) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const auto fuse = [&](std::initializer_list<LinearKind> kinds) { return Fuse(adapter, config, layer, kinds, precision); };
-    layers_.push_back({fuse({LinearKind::kQ, LinearKind::kK, LinearKind::kV}), fuse({LinearKind::kO}),
-                       fuse({LinearKind::kGate, LinearKind::kUp}), fuse({LinearKind::kDown})});
+    layers_.push_back({fuse({LinearKind::kQ, LinearKind::kK, LinearKind::kV}),
+                       fuse({LinearKind::kO}),
+                       fuse({LinearKind::kGate, LinearKind::kUp}),
+                       fuse({LinearKind::kDown}),
+                       Fuse(adapter, config, layer, {LinearKind::kRouter}, Precision::kFp32),
+                       {}});
+    for (int64_t expert = 0; config.IsSparse(layer) && expert < config.experts; ++expert) {
+      layers_.back().experts.push_back({Fuse(adapter, config, layer, {LinearKind::kGate, LinearKind::kUp}, precision, expert),
+                                        Fuse(adapter, config, layer, {LinearKind::kDown}, precision, expert)});
+    }
   }
 }
 
@@ -220,6 +228,34 @@ void TransformerModel::Attend(size_t layer, const Plan& plan, Workspace& work) c
   if (plan.single < spans.size()) AttentionForward(shape, spans.subspan(plan.single));
 }
 
+void TransformerModel::DenseMlp(size_t layer, Workspace& work) const {
+  const LayerWeights& weights = weights_->layers()[layer];
+  const SeparateAdapter::Layer* low_rank = adapter_ ? &adapter_->layer(layer) : nullptr;
+  Apply(weights.gate_up, low_rank ? &low_rank->gate_up : nullptr, work.norm_TM, {}, work.gate_up);
+  SwiGluRows(weights_->precision(), In(work.gate_up), work.x_TM.size(0), weights_->config().intermediate_size, Out(work.mlp_TI));
+  Apply(weights.down, low_rank ? &low_rank->down : nullptr, work.mlp_TI, work.x_TM, work.x_TM);
+}
+
+void TransformerModel::SparseMlp(size_t layer, Workspace& work) const {
+  const LayerWeights& weights = weights_->layers()[layer];
+  const ModelConfig& config = weights_->config();
+  const SeparateAdapter::Layer* low_rank = adapter_ ? &adapter_->layer(layer) : nullptr;
+  const at::Tensor logits_TE = at::empty({work.x_TM.size(0), config.experts}, at::kFloat);
+  Apply(weights.router, low_rank ? &low_rank->router : nullptr, work.norm_TM.to(at::kFloat), {}, logits_TE);
+  const Routing routing = Route(logits_TE, config.experts_per_token, config.renormalize_experts);
+  work.x_TM = SumOfExperts(routing, work.norm_TM, work.x_TM, [&](size_t e, const at::Tensor& x_nM) {
+    const SeparateAdapter::Expert* beside = low_rank ? &low_rank->experts[e] : nullptr;
+    const ExpertWeights& expert = weights.experts[e];
+    const at::Tensor gate_up = at::empty({x_nM.size(0), 2 * config.expert_size}, x_nM.options());
+    Apply(expert.gate_up, beside ? &beside->gate_up : nullptr, x_nM, {}, gate_up);
+    const at::Tensor inner_nI = at::empty({x_nM.size(0), config.expert_size}, x_nM.options());
+    SwiGluRows(weights_->precision(), In(gate_up), x_nM.size(0), config.expert_size, Out(inner_nI));
+    const at::Tensor y_nM = at::empty_like(x_nM);
+    Apply(expert.down, beside ? &beside->down : nullptr, inner_nI, {}, y_nM);
+    return y_nM;
+  });
+}
+
 at::Tensor TransformerModel::Hidden(const Plan& plan) const {
   const ModelConfig& config = weights_->config();
   const Precision precision = weights_->precision();
@@ -247,9 +283,11 @@ at::Tensor TransformerModel::Hidden(const Plan& plan) const {
     }
     Apply(weights.o, low_rank ? &low_rank->o : nullptr, work.attended, work.x_TM, work.x_TM);
     norm(weights.mlp_norm_M);
-    Apply(weights.gate_up, low_rank ? &low_rank->gate_up : nullptr, work.norm_TM, {}, work.gate_up);
-    SwiGluRows(precision, In(work.gate_up), work.x_TM.size(0), config.intermediate_size, Out(work.mlp_TI));
-    Apply(weights.down, low_rank ? &low_rank->down : nullptr, work.mlp_TI, work.x_TM, work.x_TM);
+    if (weights.experts.empty()) {
+      DenseMlp(layer, work);
+    } else {
+      SparseMlp(layer, work);
+    }
   }
   norm(weights_->final_norm_M());
   return work.norm_TM;

@@ -33,8 +33,13 @@ class SeparateAdapter {
     std::vector<PackedMatrix> b;   // one per part; k() == 0 where the part is not adapted
     std::vector<int64_t> a_begin;  // the part's first column in a's result
   };
+  struct Expert {
+    LowRank gate_up, down;
+  };
   struct Layer {
     LowRank qkv, o, gate_up, down;
+    LowRank router;               // fp32, as the router
+    std::vector<Expert> experts;  // where the MLP is sparse
   };
   const Layer& layer(size_t index) const { return layers_[index]; }
 
@@ -62,6 +67,8 @@ class TransformerModel : public DecodeModel {
   Plan MakePlan(std::span<const SequencePiece> pieces) const;
   at::Tensor Hidden(const Plan& plan) const;  // at the N wanted rows, after the last norm: [N, M]; undefined where none is wanted
   void Attend(size_t layer, const Plan& plan, Workspace& work) const;
+  void DenseMlp(size_t layer, Workspace& work) const;   // work.x_TM += the MLP of work.norm_TM
+  void SparseMlp(size_t layer, Workspace& work) const;  // the same with experts
   std::vector<LogitsRow> Logits(const at::Tensor& hidden_NM);
 
   std::shared_ptr<const DecoderWeights> weights_;

@@ -47,6 +47,7 @@ class InputCheck {
     if (const FinetuneSpec* finetune = job_.spec->finetune()) CheckFinetune(*finetune);
     if (const BatchSpec* batch = job_.spec->batch()) CheckBatch(*batch);
     if (const CommandSpec* command = job_.spec->command()) CheckCommand(*command);
+    CheckDevices();
     return std::move(checked_);
   }
 
@@ -108,6 +109,28 @@ class InputCheck {
     }
   }
 
+  // What a mixture of experts has not in this version; the run would end with the same words.
+  void CheckExperts(const FinetuneSpec& job) {
+    const ModelConfig& model = *checked_.facts.model;
+    if (model.experts == 0) return;
+    if (model.router_jitter > 0) {
+      Fail("base_model", "training with router_jitter_noise above 0 is not in this version",
+           "set it to 0 in the base model's config.json");
+    }
+    if (!job.adapter.dora && !job.adapter.rslora) return;
+    const std::set<std::string> attention = {"q_proj", "k_proj", "v_proj", "o_proj"};
+    for (const std::string& target : job.adapter.target_modules) {
+      if (attention.contains(target.substr(target.rfind('.') + 1))) continue;
+      return Fail(job.adapter.dora ? "adapter.dora" : "adapter.rslora", "not on experts and routers",
+                  fmt::format("target_modules: [{}]", fmt::join(attention, ", ")));
+    }
+  }
+
+  void CheckDevices() {
+    if (!checked_.facts.model || checked_.facts.model->experts == 0 || !job_.spec->resources.gpus) return;
+    Fail("resources.gpus", "a mixture of experts on GPUs is not in this version", "use cpus");
+  }
+
   // An adapter of PEFT fits a base when each of its matrices has the shape of the layer it is for.
   void CheckAdapterFits(const std::string& key, const std::string& directory) {
     const Result<SafetensorsFile> weights = SafetensorsFile::Open(directory + "/adapter_model.safetensors");
@@ -115,6 +138,7 @@ class InputCheck {
     if (!checked_.facts.model) return;
     std::map<std::string, std::vector<int64_t>> layers;
     for (const ExpectedTensor& module : LinearModules(*checked_.facts.model)) layers[module.name] = module.shape;
+    for (const ExpectedTensor& module : FusedModules(*checked_.facts.model)) layers[module.name] = module.shape;
     for (const TensorView& tensor : weights->tensors()) {
       const bool is_a = tensor.name.find(".lora_A.") != std::string::npos;
       const size_t at = tensor.name.find(is_a ? ".lora_A." : ".lora_B.");
@@ -218,6 +242,7 @@ class InputCheck {
         Fail("base_model", opened.error());
       }
       CheckTargets(job.adapter);
+      CheckExperts(job);
       if (checked_.facts.model->max_positions < job.dataset.max_length) {
         Fail("dataset.max_length", fmt::format("{} is over the model's context of {} tokens", job.dataset.max_length,
                                                checked_.facts.model->max_positions));

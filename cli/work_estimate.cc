@@ -13,24 +13,50 @@ constexpr int64_t kBatchRowsOfLane = 64, kBatchCacheOfLane = int64_t{2} << 30;  
 
 int64_t DivideUp(int64_t a, int64_t b) { return b <= 0 ? 0 : (a + b - 1) / b; }
 
-// Weights of the linear layers that the adapter sits on, and of the adapter itself.
-int64_t AdapterParameters(const AdapterSpec& adapter, const ModelConfig& model) {
-  const bool all = adapter.target_modules == std::vector<std::string>{"all-linear"};
+struct AdapterSize {
   int64_t parameters = 0;
+  int64_t per_token = 0;  // those that a token passes through: of experts a few
+};
+
+// The matrices on the linear layers that the adapter sits on.
+AdapterSize SizeOfAdapter(const AdapterSpec& adapter, const ModelConfig& model) {
+  const bool all = adapter.target_modules == std::vector<std::string>{"all-linear"};
+  int64_t always = 0, experts = 0;
   for (const ExpectedTensor& module : LinearModules(model)) {
     const bool targeted =
         all || std::any_of(adapter.target_modules.begin(), adapter.target_modules.end(), [&](const std::string& target) {
           return module.name == target || module.name.ends_with("." + target);
         });
-    if (targeted) parameters += adapter.r * (module.shape[0] + module.shape[1]);
+    if (!targeted) continue;
+    const bool of_expert = module.name.find(".experts.") != std::string::npos;
+    (of_expert ? experts : always) += adapter.r * (module.shape[0] + module.shape[1]);
+  }
+  if (experts == 0) return {always, always};
+  return {always + experts, always + experts * model.experts_per_token / model.experts};
+}
+
+// Of all linear layers, adapted or not.
+int64_t LayerParameters(const ModelConfig& model) {
+  int64_t parameters = 0;
+  for (const ExpectedTensor& tensor : ExpectedTensors(model)) {
+    const bool linear = tensor.shape.size() == 2 && tensor.name.starts_with("model.layers.");
+    if (linear) parameters += tensor.shape[0] * tensor.shape[1];
   }
   return parameters;
 }
 
-int64_t LayerParameters(const ModelConfig& model) {
-  int64_t parameters = 0;
-  for (const ExpectedTensor& module : LinearModules(model)) parameters += module.shape[0] * module.shape[1];
-  return parameters;
+// Weights of the experts that a token does not pass through.
+int64_t IdleParameters(const ModelConfig& model) {
+  if (model.experts == 0) return 0;
+  const int64_t sparse = std::count(model.sparse_layers.begin(), model.sparse_layers.end(), true);
+  return sparse * (model.experts - model.experts_per_token) * 3 * model.hidden_size * model.expert_size;
+}
+
+// Columns of a token's MLP, its experts' side by side.
+int64_t MlpColumns(const ModelConfig& model) {
+  if (model.experts == 0) return model.intermediate_size;
+  const bool mixed = std::count(model.sparse_layers.begin(), model.sparse_layers.end(), false) > 0;
+  return std::max(model.experts_per_token * model.expert_size, mixed ? model.intermediate_size : 0);
 }
 
 // Frozen weights as they lie packed: the linears and the head once for each direction, and the embedding.
@@ -74,15 +100,16 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
   work.tokens = work.steps * tokens_per_step;
   if (!facts.model || work.tokens == 0) return;
   const ModelConfig& model = *facts.model;
-  work.adapter_parameters = AdapterParameters(job.adapter, model);
+  const AdapterSize adapter = SizeOfAdapter(job.adapter, model);
+  work.adapter_parameters = adapter.parameters;
   const double loss_share = facts.tokens == 0 ? 1 : static_cast<double>(facts.loss_tokens) / static_cast<double>(facts.tokens);
   const double head = 4.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size) * loss_share;
-  work.flops = static_cast<double>(work.tokens) *
-               (4.0 * static_cast<double>(LayerParameters(model)) + 6.0 * static_cast<double>(work.adapter_parameters) + head);
+  work.flops = static_cast<double>(work.tokens) * (4.0 * static_cast<double>(LayerParameters(model) - IdleParameters(model)) +
+                                                   6.0 * static_cast<double>(adapter.per_token) + head);
   const int64_t bytes_of_weight = training.precision == TrainPrecision::kBf16 && (fast_bf16 || resources.gpus) ? 2 : 4;
   const double lane_tokens = static_cast<double>(tokens_per_step) / static_cast<double>(std::max<int64_t>(1, resources.Lanes()));
   const double activations = lane_tokens * static_cast<double>(model.layers) *
-                             static_cast<double>((10 * model.hidden_size + 4 * model.intermediate_size) * bytes_of_weight) / 2;
+                             static_cast<double>((10 * model.hidden_size + 4 * MlpColumns(model)) * bytes_of_weight) / 2;
   const double lanes_of_rank = static_cast<double>(resources.Lanes()) / static_cast<double>(resources.Ranks());
   work.memory_bytes =
       kBytesOfProcess + BaseBytes(job.adapter, model, bytes_of_weight) +
@@ -115,7 +142,8 @@ void EstimateBatch(const ResourcesSpec& resources, const InputFacts& facts, bool
   work.rows = facts.rows;
   if (!facts.model || facts.counted_rows == 0) return;
   work.tokens = ScaledTokens(facts, facts.tokens + facts.answer_tokens);
-  work.flops = 2.0 * static_cast<double>(facts.model->ParameterCount()) * static_cast<double>(work.tokens);
+  work.flops =
+      2.0 * static_cast<double>(facts.model->ParameterCount() - IdleParameters(*facts.model)) * static_cast<double>(work.tokens);
   const ModelConfig& model = *facts.model;
   const int64_t bytes_of_number = fast_bf16 ? 2 : 4;
   const int64_t row_tokens = (facts.tokens + facts.answer_tokens) / facts.counted_rows;

@@ -5,8 +5,11 @@
 // m_j: V = W + scaling * B A, and the layer gives (m / |V|) * (V x), a row's length |V_j| being taken as a constant by gradients.
 //
 // All values lie in one flat fp32 tensor, and gradients in another of the same layout: an optimizer, a sum over ranks
-// and a checkpoint each see one vector. The order is fixed by layer, then by LinearKind, then A before B before m; it depends
-// only on the base model and the adapter's configuration.
+// and a checkpoint each see one vector. The order is fixed by layer, then by LinearKind, experts one by one at the layer's end,
+// then A before B before m; it depends only on the base model and the adapter's configuration.
+//
+// Mixtures of experts: each expert's linears have their own matrices, as in PEFT on transformers 4 (names and files), and the
+// router may have some. What PEFT does with them otherwise is refused by name: DoRA, rsLoRA and dropout on them.
 //
 // Threads: values may be read by many threads while no one writes.
 #pragma once
@@ -23,14 +26,16 @@
 
 namespace lorry {
 
-// The linears of one decoder layer, in the order of transformers' modules.
-enum class LinearKind : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr int kLinearKinds = 7;
+// The linears of one decoder layer, in the order of transformers' modules; the router's is beside them.
+enum class LinearKind : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kRouter };
+inline constexpr int kLinearKinds = 7;  // of a dense layer
 
-// "self_attn.q_proj", ..., "mlp.down_proj".
+inline constexpr int64_t kNoExpert = -1;
+
+// "self_attn.q_proj", ..., "mlp.down_proj". REQUIRES: not kRouter, whose name is the family's (RouterModule).
 const char* LinearKindPath(LinearKind kind);
-// Rows and columns of its weight [out, in].
-std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKind kind);
+// Rows and columns of its weight [out, in]; of any one expert with `of_expert`.
+std::pair<int64_t, int64_t> LinearKindShape(const ModelConfig& config, LinearKind kind, bool of_expert = false);
 
 // What adapter_config.json says, as far as it changes the result.
 struct AdapterConfig {
@@ -43,6 +48,10 @@ struct AdapterConfig {
   // that matches whole module names. "all-linear" (any case) as the only entry means each linear but the head.
   std::vector<std::string> target_modules = {"all-linear"};
   bool targets_are_regex = false;
+  // Only as read from a file: weights of a mixture of experts that PEFT holds fused (fused_experts.h); target_modules may be
+  // empty.
+  std::vector<std::string> target_parameters;
+  bool was_fused = false;  // it had some: what it computes can be had, and trained on it cannot be
   std::vector<std::string> exclude_modules;
   bool excludes_are_regex = false;
   std::vector<int64_t> layers_to_transform;                   // empty: all
@@ -56,6 +65,7 @@ struct AdaptedLinear {
   std::string module;  // "model.layers.0.self_attn.q_proj"
   int64_t layer = 0;
   LinearKind kind = LinearKind::kQ;
+  int64_t expert = kNoExpert;  // or whose gate, up or down it is
   int64_t in = 0, out = 0, r = 0;
   double scaling = 1.0;
   int64_t a_offset = 0;  // A [r, in], row-major, at values[a_offset]
@@ -75,7 +85,7 @@ class Adapter {
   Status SetDropout(double dropout);
   // In the order of the flat vector.
   const std::vector<AdaptedLinear>& linears() const { return linears_; }
-  const AdaptedLinear* Find(int64_t layer, LinearKind kind) const;  // nullptr: not adapted
+  const AdaptedLinear* Find(int64_t layer, LinearKind kind, int64_t expert = kNoExpert) const;  // nullptr: not adapted
 
   int64_t ParameterCount() const { return values_.numel(); }
   at::Tensor& values() { return values_; }  // [ParameterCount()] fp32; shared storage, never reallocated
@@ -94,6 +104,7 @@ class Adapter {
     SlotKind kind = SlotKind::kA;
     int64_t offset = 0;
     std::vector<int64_t> shape;
+    bool in_sparse_mlp = false;  // an expert's or a router's
     int64_t size() const;
   };
   std::vector<Slot> Slots() const;
@@ -109,7 +120,7 @@ class Adapter {
 
 // As PEFT begins: A uniform in +-1/sqrt(in) (kaiming_uniform with a = sqrt 5), B zero; magnitudes are the base's to say
 // (LoraModel::InitMagnitudes), and zero until then. Each matrix has its own
-// generator, keyed by (seed, "lora.init", layer, kind), so that it does not depend on which others are there.
+// generator, keyed by (seed, "lora.init", layer, kind, expert), so that it does not depend on which others are there.
 void InitAdapter(Adapter& adapter, uint64_t seed);
 
 }  // namespace lorry

@@ -125,7 +125,14 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
   tape.qkv = std::move(qkv.y), tape.u_qkv = std::move(qkv.u), tape.raw_qkv = std::move(qkv.raw);
   auto o = layer.o.Forward(Narrow(index, tape.attended), Narrow(index, x), dropout_);
   tape.x_middle = std::move(o.y), tape.u_o = std::move(o.u), tape.raw_o = std::move(o.raw);
-  auto gate_up = layer.gate_up.Forward(RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps), {}, dropout_);
+  return MlpForward(index, tape);
+}
+
+at::Tensor DecoderPass::MlpForward(size_t index, Tape& tape) const {
+  const AdaptedLayer& layer = layers_[index];
+  const at::Tensor normed = RmsNorm(tape.x_middle, base_.layers()[index].mlp_norm_M, config_.rms_norm_eps);
+  if (layer.experts) return layer.experts->Forward(normed, tape.x_middle, tape.experts);
+  auto gate_up = layer.gate_up.Forward(normed, {}, dropout_);
   tape.gate_up = std::move(gate_up.y), tape.u_gate_up = std::move(gate_up.u), tape.raw_gate_up = std::move(gate_up.raw);
   auto down = layer.down.Forward(SwiGlu(tape.gate_up), tape.x_middle, dropout_);
   tape.u_down = std::move(down.u), tape.raw_down = std::move(down.raw);
@@ -136,6 +143,11 @@ at::Tensor DecoderPass::LayerForward(size_t index, const at::Tensor& x, Tape& ta
 at::Tensor DecoderPass::MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const {
   const AdaptedLayer& layer = layers_[index];
   const LayerWeights& weights = base_.layers()[index];
+  if (layer.experts) {
+    const at::Tensor normed = RmsNorm(tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps);
+    const at::Tensor d_normed = layer.experts->Backward(dx, normed, tape.experts, gradient);
+    return RmsNormBackward(d_normed, tape.x_middle, weights.mlp_norm_M, config_.rms_norm_eps, dx);
+  }
   const at::Tensor d_down = layer.down.BackwardScale(dx, tape.raw_down, gradient);
   const auto down = layer.down.BackwardInput(d_down, true, dropout_);
   const SwiGluGradients activation = SwiGluBackward(down.dx, tape.gate_up);
@@ -152,6 +164,7 @@ at::Tensor DecoderPass::LayerBackward(size_t index, const at::Tensor& dx_out, Ta
   const LayerWeights& weights = base_.layers()[index];
   const at::Tensor dx_middle = MlpBackward(index, dx_out, tape, gradient);
   tape.gate_up.reset();
+  tape.experts = {};
   const at::Tensor d_o = layer.o.BackwardScale(dx_middle, tape.raw_o, gradient);
   const auto o = layer.o.BackwardInput(d_o, true, dropout_);
   layer.o.BackwardMatrices(Narrow(index, tape.attended), tape.u_o, d_o, o.du, gradient, dropout_);

@@ -12,9 +12,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lora/adapted_projection.h"
+#include "lora/expert_mlp.h"
 #include "model/net/packed_batch.h"
 #include "model/net/rope.h"
 #include "model/net/weights.h"
@@ -23,7 +25,8 @@ namespace lorry {
 
 // One decoder layer's weights with the adapter on them.
 struct AdaptedLayer {
-  AdaptedProjection qkv, o, gate_up, down;
+  AdaptedProjection qkv, o, gate_up, down;  // the last two with nothing in them where the MLP is sparse
+  std::optional<AdaptedExperts> experts;    // where it is
 };
 
 enum class WantedPositions { kAll, kPredicting };  // all, or those that predict a target
@@ -51,6 +54,7 @@ class DecoderPass {
     at::Tensor gate_up;
     at::Tensor u_qkv, u_o, u_gate_up, u_down;
     at::Tensor raw_qkv, raw_o, raw_gate_up, raw_down;  // with DoRA
+    AdaptedExperts::Tape experts;                      // in place of gate_up where the MLP is sparse
   };
   struct Heads {
     at::Tensor q, k, v;  // views of one [T, (heads + 2 kv_heads) D]
@@ -63,6 +67,7 @@ class DecoderPass {
   void Unplace(size_t index, const at::Tensor& d_qkv, const at::Tensor& qkv) const;
   at::Tensor LayerForward(size_t index, const at::Tensor& x, Tape& tape) const;
   at::Tensor LayerBackward(size_t index, const at::Tensor& dx, Tape tape, at::Tensor& gradient) const;
+  at::Tensor MlpForward(size_t index, Tape& tape) const;
   at::Tensor MlpBackward(size_t index, const at::Tensor& dx, const Tape& tape, at::Tensor& gradient) const;
   int64_t Window(size_t layer) const;
   // From the last layer's attention on: the wanted rows of x, and a gradient by them as one by all rows. Else x and dx.

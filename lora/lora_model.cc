@@ -14,9 +14,21 @@ AdaptedLayer MakeLayer(const DecoderWeights& base, const Adapter& adapter, int64
   const auto project = [&](const Linear& linear, std::vector<const AdaptedLinear*> parts) {
     return AdaptedProjection(linear, std::move(parts), adapter.config().dropout, base.precision(), base.device());
   };
-  return {project(weights.qkv, {find(LinearKind::kQ), find(LinearKind::kK), find(LinearKind::kV)}),
-          project(weights.o, {find(LinearKind::kO)}), project(weights.gate_up, {find(LinearKind::kGate), find(LinearKind::kUp)}),
-          project(weights.down, {find(LinearKind::kDown)})};
+  AdaptedLayer layer{project(weights.qkv, {find(LinearKind::kQ), find(LinearKind::kK), find(LinearKind::kV)}),
+                     project(weights.o, {find(LinearKind::kO)}),
+                     project(weights.gate_up, {find(LinearKind::kGate), find(LinearKind::kUp)}),
+                     project(weights.down, {find(LinearKind::kDown)}),
+                     {}};
+  if (!weights.experts.empty()) layer.experts.emplace(base, adapter, index);
+  return layer;
+}
+
+// Whether the model has this linear, of this shape.
+bool Has(const ModelConfig& config, const AdaptedLinear& linear) {
+  if (linear.layer >= config.layers || linear.expert >= config.experts) return false;
+  const bool of_experts = linear.expert != kNoExpert || linear.kind == LinearKind::kRouter;
+  if (of_experts && !config.IsSparse(linear.layer)) return false;
+  return LinearKindShape(config, linear.kind, linear.expert != kNoExpert) == std::pair{linear.out, linear.in};
 }
 
 // LibTorch's exceptions end here.
@@ -59,7 +71,7 @@ LoraModel::~LoraModel() = default;
 Result<std::unique_ptr<LoraModel>> LoraModel::Create(std::shared_ptr<const DecoderWeights> base, Adapter adapter) {
   const ModelConfig& config = base->config();
   for (const AdaptedLinear& linear : adapter.linears()) {
-    if (linear.layer < config.layers && LinearKindShape(config, linear.kind) == std::pair{linear.out, linear.in}) continue;
+    if (Has(config, linear)) continue;
     return MakeError(ErrorCode::kSpec,
                      fmt::format("the adapter's {} is [{}, {}], which this model has not", linear.module, linear.out, linear.in),
                      "was it trained on another base model?");
@@ -82,8 +94,10 @@ const DecoderWeights& LoraModel::base() const { return *state_->base; }
 void LoraModel::AdapterChanged() {
   const c10::NoGradGuard no_grad;
   const at::Tensor& values = state_->adapter.values();
-  for (AdaptedLayer& layer : state_->layers)
+  for (AdaptedLayer& layer : state_->layers) {
     for (AdaptedProjection* projection : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) projection->Refresh(values);
+    if (layer.experts) layer.experts->Refresh(values);
+  }
 }
 
 void LoraModel::InitMagnitudes() {

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <string>
+#include <unordered_map>
 
 #include "lora/merge_kernel.h"
 
@@ -12,15 +14,20 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 64;
 
-// The adapted linear whose weight `name` is; nullptr: none.
-const AdaptedLinear* LinearOf(const Adapter& adapter, std::string_view name) {
-  constexpr std::string_view kSuffix = ".weight";
-  if (!name.ends_with(kSuffix)) return nullptr;
-  name.remove_suffix(kSuffix.size());
-  for (const AdaptedLinear& linear : adapter.linears())
-    if (linear.module == name) return &linear;
-  return nullptr;
-}
+// Which adapted linear a weight belongs to. A mixture of experts has tens of thousands.
+class LinearsByName {
+ public:
+  explicit LinearsByName(const Adapter& adapter) {
+    for (const AdaptedLinear& linear : adapter.linears()) linears_.emplace(linear.module + ".weight", &linear);
+  }
+  const AdaptedLinear* Find(const std::string& weight) const {  // nullptr: none
+    const auto found = linears_.find(weight);
+    return found == linears_.end() ? nullptr : found->second;
+  }
+
+ private:
+  std::unordered_map<std::string, const AdaptedLinear*> linears_;
+};
 
 // A row of W + scaling * B A, to DoRA's length.
 void TurnToLength(float* row, int64_t count, float magnitude) {
@@ -51,16 +58,16 @@ at::Tensor MergedWeight(const at::Tensor& weight, const AdaptedLinear& linear, c
 }
 
 WeightPatch MergePatch(const Adapter& adapter) {
-  return [&adapter](const std::string& name, at::Tensor weight) -> at::Tensor {
-    const AdaptedLinear* linear = LinearOf(adapter, name);
+  return [&adapter, linears = LinearsByName(adapter)](const std::string& name, at::Tensor weight) -> at::Tensor {
+    const AdaptedLinear* linear = linears.Find(name);
     return linear == nullptr ? weight : MergedWeight(weight.to(at::kFloat), *linear, adapter.values());
   };
 }
 
 ReadWeight MergedRead(const Adapter& adapter) {
-  return [&adapter](const TensorView& stored, std::span<float> values) -> Status {
+  return [&adapter, linears = LinearsByName(adapter)](const TensorView& stored, std::span<float> values) -> Status {
     LORRY_TRY(ReadStoredWeight(stored, values));
-    const AdaptedLinear* linear = LinearOf(adapter, stored.name);
+    const AdaptedLinear* linear = linears.Find(stored.name);
     if (linear != nullptr) Fold(values.data(), *linear, adapter.values().const_data_ptr<float>());
     return OkStatus();
   };

@@ -14,6 +14,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "lora/fused_experts.h"
 #include "model/format/safetensors.h"
 
 namespace lorry {
@@ -40,7 +41,6 @@ bool IsUnset(const json& value) {
 constexpr std::array kRefused = {"modules_to_save",
                                  "lora_bias",
                                  "layer_replication",
-                                 "target_parameters",
                                  "fan_in_fan_out",
                                  "trainable_token_indices",
                                  "alora_invocation_tokens",
@@ -144,7 +144,13 @@ Result<AdapterConfig> ParseConfig(const json& config, const nlohmann::ordered_js
   result.dora = config.contains("use_dora") && !IsUnset(config["use_dora"]);
   LORRY_TRY(ReadNames(config, file, "target_modules", result.target_modules, result.targets_are_regex));
   LORRY_TRY(ReadNames(config, file, "exclude_modules", result.exclude_modules, result.excludes_are_regex));
-  if (result.target_modules.empty()) return InFile(ErrorCode::kData, file, "target_modules", "names no modules");
+  bool is_text = false;
+  LORRY_TRY(ReadNames(config, file, "target_parameters", result.target_parameters, is_text));
+  if (is_text) return InFile(ErrorCode::kData, file, "target_parameters", "is not a list of names");
+  result.was_fused = !result.target_parameters.empty();
+  if (result.target_modules.empty() && !result.was_fused) {
+    return InFile(ErrorCode::kData, file, "target_modules", "names no modules");
+  }
   LORRY_TRY(ReadLayers(config, file, result.layers_to_transform));
   LORRY_TRY(ReadPattern(in_order, file, "rank_pattern", result.rank_pattern));
   LORRY_TRY(ReadPattern(in_order, file, "alpha_pattern", result.alpha_pattern));
@@ -238,11 +244,21 @@ Result<AdapterConfig> ReadPeftAdapterConfig(const std::filesystem::path& directo
 Result<Adapter> ReadPeftAdapter(const std::filesystem::path& directory, const ModelConfig& model) {
   LORRY_ASSIGN_OR_RETURN(AdapterConfig config, ReadPeftAdapterConfig(directory));
   config.dropout = 0.0;  // of its training; reading and training on need none
+  const bool fused = config.was_fused;
+  if (fused) {
+    if (Status unfused = UnfuseTargets(model, config); !unfused.ok()) {
+      Error error = std::move(unfused).error();
+      error.file = (directory / kConfigFile).string();
+      return error;
+    }
+  }
   LORRY_ASSIGN_OR_RETURN(Adapter adapter, Adapter::Create(model, std::move(config)));
   const std::string path = (directory / kTensorFile).string();
   LORRY_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
   std::set<std::string> expected;
+  if (fused) LORRY_TRY(ReadFusedExperts(file, path, model, adapter, expected));
   for (const Adapter::Slot& slot : adapter.Slots()) {
+    if (fused && slot.in_sparse_mlp) continue;
     LORRY_TRY(CopyTensor(file, path, slot, adapter.values().data_ptr<float>()));
     expected.insert(slot.name);
   }

@@ -104,6 +104,11 @@ Status CheckModule(const std::string& module, const Halves& halves, const std::v
 Result<int64_t> CheckAdapterTensors(const SafetensorsFile& file, const ModelConfig& base, int64_t r, bool ranks_vary) {
   std::map<std::string, std::vector<int64_t>> shapes;
   for (ExpectedTensor& module : LinearModules(base)) shapes.emplace(std::move(module.name), std::move(module.shape));
+  std::set<std::string> fused;  // theirs are the ranks of all experts together
+  for (ExpectedTensor& module : FusedModules(base)) {
+    fused.insert(module.name);
+    shapes.emplace(std::move(module.name), std::move(module.shape));
+  }
   shapes.emplace("lm_head", std::vector<int64_t>{base.vocab_size, base.hidden_size});
   std::map<std::string, Halves> modules;
   int64_t parameters = 0;
@@ -119,7 +124,9 @@ Result<int64_t> CheckAdapterTensors(const SafetensorsFile& file, const ModelConf
     (is_a ? modules[module].a : modules[module].b) = &tensor;
   }
   if (modules.empty()) return FileFault(kAdapterWeights, "holds no lora_A and lora_B");
-  for (const auto& [module, halves] : modules) LORRY_TRY(CheckModule(module, halves, shapes.at(module), r, ranks_vary));
+  for (const auto& [module, halves] : modules) {
+    LORRY_TRY(CheckModule(module, halves, shapes.at(module), r, ranks_vary || fused.contains(module)));
+  }
   return parameters;
 }
 

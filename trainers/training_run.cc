@@ -141,6 +141,10 @@ Result<RunInputs> LoadInputs(const TaskFile& task, const SweepPoint& first, Rank
 Result<Adapter> InitialAdapter(const TaskFile& task, const TrainingOptions& options, const ModelConfig& model) {
   if (const auto path = task.inputs.find("adapter"); path != task.inputs.end()) {
     LORRY_ASSIGN_OR_RETURN(Adapter adapter, ReadPeftAdapter(path->second, model));
+    if (adapter.config().was_fused) {
+      return MakeError(ErrorCode::kUnsupported, "adapter.init_from: training on from target_parameters is not in this version",
+                       "begin with an adapter that has experts one by one, as PEFT on transformers 4 writes it");
+    }
     LORRY_TRY(adapter.SetDropout(options.dropout));
     return adapter;
   }

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMaxLayers = 10'000;
+constexpr int64_t kMaxExperts = 200'000;  // of all layers together: each has its names in memory
 constexpr int64_t kMaxConfigBytes = 4 << 20;
 
 struct Family {
@@ -24,18 +25,24 @@ struct Family {
   std::string_view architecture;
   int64_t default_head_dim;  // 0: hidden_size / heads
   int64_t default_window;    // what an absent sliding_window means; null in the file means none
+  double default_theta = 10000.0;
+  double default_eps = 1e-6;
 };
-// Class defaults: transformers 5.23, configuration_{llama,mistral,qwen2,qwen3}.py.
-constexpr std::array<Family, 4> kFamilies = {{
+// Class defaults: transformers 5.23, configuration_{llama,mistral,qwen2,qwen3,mixtral,qwen3_moe}.py.
+constexpr std::array<Family, 6> kFamilies = {{
     {"llama", "LlamaForCausalLM", 0, 0},
     {"mistral", "MistralForCausalLM", 0, 4096},
     {"qwen2", "Qwen2ForCausalLM", 0, 0},
     {"qwen3", "Qwen3ForCausalLM", 128, 0},
+    {"mixtral", "MixtralForCausalLM", 0, 0, 1e6, 1e-5},
+    {"qwen3_moe", "Qwen3MoeForCausalLM", 0, 0},
 }};
+bool IsMixtral(const Family& family) { return family.model_type == "mixtral"; }
+bool IsQwen3Moe(const Family& family) { return family.model_type == "qwen3_moe"; }
 
-// Keys that change the arithmetic in ways that no family above has.
-constexpr std::array<const char*, 5> kForeignKeys = {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale",
-                                                     "num_local_experts", "num_experts"};
+// Keys that change the arithmetic in ways that no family above has, and those that only families with experts have.
+constexpr std::array<const char*, 3> kForeignKeys = {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale"};
+constexpr std::array<const char*, 2> kExpertKeys = {"num_local_experts", "num_experts"};
 
 Result<const Family*> FamilyOf(const JsonFields& fields) {
   LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> type, fields.Text("model_type"));
@@ -43,9 +50,10 @@ Result<const Family*> FamilyOf(const JsonFields& fields) {
   for (const Family& family : kFamilies) {
     if (family.model_type == *type) return &family;
   }
-  return fields.Fault("model_type",
-                      fmt::format("\"{}\" is not supported; llama, mistral, qwen2 and qwen3 are", EscapeControl(*type)),
-                      ErrorCode::kUnsupported);
+  return fields.Fault(
+      "model_type",
+      fmt::format("\"{}\" is not supported; llama, mistral, qwen2, qwen3, mixtral and qwen3_moe are", EscapeControl(*type)),
+      ErrorCode::kUnsupported);
 }
 
 Result<RopeType> RopeTypeOf(const JsonFields& rope) {
@@ -102,8 +110,9 @@ Status ReadRopeSection(const JsonFields& section, int64_t max_positions, RopeCon
   return OkStatus();
 }
 
-Result<RopeConfig> ReadRope(const JsonFields& fields, const std::string& file, int64_t max_positions) {
+Result<RopeConfig> ReadRope(const JsonFields& fields, const Family& family, const std::string& file, int64_t max_positions) {
   RopeConfig rope;
+  rope.theta = family.default_theta;
   LORRY_ASSIGN_OR_RETURN(const std::optional<double> theta, fields.Number("rope_theta"));
   Take(theta, &rope.theta);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {  // transformers 4, transformers 5
@@ -127,8 +136,8 @@ Result<RopeConfig> ReadRope(const JsonFields& fields, const std::string& file, i
   return rope;
 }
 
-// How far back each layer sees. Mistral: every layer; Qwen: only with use_sliding_window, from max_window_layers on, unless
-// layer_types says it layer by layer.
+// How far back each layer sees. Mistral and Mixtral: every layer; Qwen: only with use_sliding_window, from max_window_layers on,
+// unless layer_types says it layer by layer; Qwen3-MoE: with use_sliding_window, every layer.
 Result<std::vector<int64_t>> ReadWindows(const JsonFields& fields, const Family& family, int64_t layers) {
   std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> stated, fields.Int("sliding_window", 1, kMaxSize));
@@ -136,6 +145,8 @@ Result<std::vector<int64_t>> ReadWindows(const JsonFields& fields, const Family&
   LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> first, fields.Int("max_window_layers", 0, kMaxLayers));
   LORRY_ASSIGN_OR_RETURN(const std::vector<std::string> types, fields.Texts("layer_types"));
   if (family.model_type == "llama") return windows;
+  if (IsMixtral(family) || (IsQwen3Moe(family) && use.value_or(false))) windows.assign(windows.size(), stated.value_or(0));
+  if (IsMixtral(family) || IsQwen3Moe(family)) return windows;
   if (!types.empty()) {
     if (types.size() != windows.size()) {
       return fields.Fault("layer_types", fmt::format("has {} entries for {} layers", types.size(), layers));
@@ -213,18 +224,18 @@ Status ReadSwitches(const JsonFields& fields, const Family& family, ModelConfig*
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> tied, fields.Bool("tie_word_embeddings"));
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> attention_bias, fields.Bool("attention_bias"));
   LORRY_ASSIGN_OR_RETURN(const std::optional<bool> mlp_bias, fields.Bool("mlp_bias"));
-  Take(eps, &config->rms_norm_eps);
+  config->rms_norm_eps = eps.value_or(family.default_eps);
   if (!(config->rms_norm_eps > 0)) return fields.Fault("rms_norm_eps", "must be above 0");
   if (act && *act != "silu" && *act != "swish") {
     return fields.Fault("hidden_act", fmt::format("\"{}\" is not supported; silu is", EscapeControl(*act)),
                         ErrorCode::kUnsupported);
   }
   config->tied_embeddings = tied.value_or(false);
-  const bool biases = attention_bias.value_or(false) && family.model_type != "mistral";
+  const bool biases = attention_bias.value_or(false) && family.model_type != "mistral" && !IsMixtral(family);
   config->qkv_bias = family.model_type == "qwen2" || biases;
   config->o_bias = family.model_type != "qwen2" && biases;
   config->mlp_bias = family.model_type == "llama" && mlp_bias.value_or(false);
-  config->qk_norm = family.model_type == "qwen3";
+  config->qk_norm = family.model_type == "qwen3" || IsQwen3Moe(family);
   for (const char* key : {"dtype", "torch_dtype"}) {
     LORRY_ASSIGN_OR_RETURN(const std::optional<std::string> name, fields.Text(key));
     if (!name) continue;
@@ -233,6 +244,55 @@ Status ReadSwitches(const JsonFields& fields, const Family& family, ModelConfig*
     config->dtype = *dtype;
   }
   return OkStatus();
+}
+
+// Which layers have experts. transformers: modeling_qwen3_moe.py, Qwen3MoeDecoderLayer.
+Status ReadSparseLayers(const JsonFields& fields, ModelConfig* config) {
+  LORRY_ASSIGN_OR_RETURN(const std::optional<int64_t> step, fields.Int("decoder_sparse_step", 1, kMaxLayers));
+  config->sparse_layers.assign(static_cast<size_t>(config->layers), true);
+  for (int64_t layer = 0; layer < config->layers; ++layer) {
+    config->sparse_layers[static_cast<size_t>(layer)] = (layer + 1) % step.value_or(1) == 0;
+  }
+  const nlohmann::json* dense = fields.Find("mlp_only_layers");
+  if (dense == nullptr) return OkStatus();
+  if (!dense->is_array()) return fields.Fault("mlp_only_layers", "is not a list of layer numbers");
+  for (const nlohmann::json& layer : *dense) {
+    if (!layer.is_number_integer()) return fields.Fault("mlp_only_layers", "is not a list of layer numbers");
+    const auto index = layer.get<int64_t>();  // transformers passes over numbers of no layer
+    if (index >= 0 && index < config->layers) config->sparse_layers[static_cast<size_t>(index)] = false;
+  }
+  return OkStatus();
+}
+
+Status ReadExperts(const JsonFields& fields, const Family& family, ModelConfig* config) {
+  if (!IsMixtral(family) && !IsQwen3Moe(family)) {
+    for (const char* key : kExpertKeys) {
+      if (fields.Has(key)) return fields.Fault(key, "is not supported", ErrorCode::kUnsupported);
+    }
+    return OkStatus();
+  }
+  // transformers 5 writes num_local_experts for both families; the hub's Qwen3-MoE files say num_experts.
+  const char* key = fields.Has("num_experts") ? "num_experts" : "num_local_experts";
+  LORRY_ASSIGN_OR_RETURN(config->experts, fields.RequiredInt(key, 1, kMaxExperts / config->layers));
+  LORRY_ASSIGN_OR_RETURN(config->experts_per_token, fields.RequiredInt("num_experts_per_tok", 1, kMaxExperts));
+  if (config->experts_per_token > config->experts) {
+    return fields.Fault("num_experts_per_tok",
+                        fmt::format("{} is more than the {} experts", config->experts_per_token, config->experts));
+  }
+  if (IsMixtral(family)) {
+    config->sparse_block = "block_sparse_moe";
+    config->expert_linears = {"w1", "w3", "w2"};
+    config->expert_size = config->intermediate_size;
+    config->renormalize_experts = true;
+    config->sparse_layers.assign(static_cast<size_t>(config->layers), true);
+    LORRY_ASSIGN_OR_RETURN(const std::optional<double> jitter, fields.Number("router_jitter_noise"));
+    Take(jitter, &config->router_jitter);
+    return OkStatus();
+  }
+  LORRY_ASSIGN_OR_RETURN(config->expert_size, fields.RequiredInt("moe_intermediate_size", 1, kMaxSize));
+  LORRY_ASSIGN_OR_RETURN(const std::optional<bool> renormalize, fields.Bool("norm_topk_prob"));
+  config->renormalize_experts = renormalize.value_or(false);
+  return ReadSparseLayers(fields, config);
 }
 
 }  // namespace
@@ -253,7 +313,8 @@ Result<ModelConfig> ParseModelConfig(const nlohmann::json& json, const std::stri
   config.architecture = family->architecture;
   LORRY_TRY(ReadSizes(fields, *family, &config));
   LORRY_TRY(ReadSwitches(fields, *family, &config));
-  LORRY_ASSIGN_OR_RETURN(config.rope, ReadRope(fields, file, config.max_positions));
+  LORRY_TRY(ReadExperts(fields, *family, &config));
+  LORRY_ASSIGN_OR_RETURN(config.rope, ReadRope(fields, *family, file, config.max_positions));
   if (config.rope.type == RopeType::kLongRope) {
     const size_t pairs = static_cast<size_t>(config.head_dim / 2);
     if (config.rope.long_factor.size() != pairs || config.rope.short_factor.size() != pairs) {

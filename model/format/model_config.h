@@ -1,10 +1,12 @@
-// What config.json says of a decoder: everything that changes its arithmetic, for the Llama, Mistral, Qwen2 and Qwen3 families.
+// What config.json says of a decoder: everything that changes its arithmetic, for the Llama, Mistral, Qwen2 and Qwen3 families
+// and those with a mixture of experts, Mixtral and Qwen3-MoE.
 //
 // Both spellings are read: transformers 4 (rope_theta + rope_scaling, torch_dtype) and 5 (rope_parameters, dtype). What a
 // family fixes in code (Qwen2's biases, Qwen3's norms on q and k) is spelled out here, so that a reader of ModelConfig needs
 // no family names. A field that would change the arithmetic and is not understood is an error, never skipped.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -37,11 +39,11 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string model_type;    // "llama", "mistral", "qwen2", "qwen3"
+  std::string model_type;    // "llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe"
   std::string architecture;  // "LlamaForCausalLM", ...
   int64_t vocab_size = 0;    // rows of the embedding; may exceed the tokenizer's
   int64_t hidden_size = 0;
-  int64_t intermediate_size = 0;
+  int64_t intermediate_size = 0;  // of a dense MLP
   int64_t layers = 0;
   int64_t heads = 0;  // query heads
   int64_t kv_heads = 0;
@@ -57,6 +59,18 @@ struct ModelConfig {
   bool qk_norm = false;  // RMSNorm over head_dim on q and k, before RoPE
   // One per layer: how many positions back a token sees, itself included; 0 = all.
   std::vector<int64_t> window;
+
+  // Mixture of experts. 0 experts: each layer's MLP is dense, and the rest means nothing.
+  int64_t experts = 0;
+  int64_t experts_per_token = 0;
+  int64_t expert_size = 0;           // the intermediate size of one expert
+  bool renormalize_experts = false;  // a token's routing weights are divided by their sum
+  double router_jitter = 0.0;        // training multiplies what the sparse MLP reads by noise in 1 +- this
+  std::vector<bool> sparse_layers;   // one per layer, whether its MLP is experts; empty without experts
+  const char* sparse_block = "mlp";  // below the layer: the router is BLOCK.gate, an expert's linears BLOCK.experts.E.NAME
+  std::array<const char*, 3> expert_linears = {"gate_proj", "up_proj", "down_proj"};
+  bool IsSparse(int64_t layer) const { return experts > 0 && sparse_layers[static_cast<size_t>(layer)]; }
+
   DType dtype = DType::kF32;  // of the stored weights
   bool stored_nf4 = false;    // quantization_config: linears are stored as bitsandbytes' NF4 (nf4_checkpoint.h)
   std::optional<int32_t> bos_id, pad_id;
@@ -94,8 +108,18 @@ struct ExpectedTensor {
 };
 std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config);
 
-// The linear layers that an adapter may target ("model.layers.0.self_attn.q_proj", [out, in]), in the model's order; the
-// output head is not among them (PEFT's all-linear leaves it out too).
+// "model.layers.0.mlp.gate", "model.layers.0.mlp.experts.4.up_proj": as transformers 4 calls them, and files since.
+// linear: 0 gate, 1 up, 2 down. REQUIRES: a sparse layer.
+std::string RouterModule(const ModelConfig& config, int64_t layer);
+std::string ExpertModule(const ModelConfig& config, int64_t layer, int64_t expert, int linear);
+
+// The linear layers that an adapter may target ("model.layers.0.self_attn.q_proj", [out, in]), in the model's order, experts one
+// by one; the output head is not among them (PEFT's all-linear leaves it out too), nor are the dense MLPs that stand among sparse
+// ones (PEFT on transformers 5 takes their names for the experts').
 std::vector<ExpectedTensor> LinearModules(const ModelConfig& config);
+
+// Routers and experts once more, as adapters made by PEFT on transformers 5 call them, which has a layer's experts in two weights
+// (lora/fused_experts.h); [out, in] of one expert. Empty without experts.
+std::vector<ExpectedTensor> FusedModules(const ModelConfig& config);
 
 }  // namespace lorry

@@ -14,24 +14,53 @@ struct Linear {
   bool bias;
 };
 
-std::vector<Linear> LinearsOfLayer(const ModelConfig& config) {
+std::vector<Linear> AttentionLinears(const ModelConfig& config) {
   const int64_t width = config.hidden_size;
   const int64_t query = config.heads * config.head_dim;
   const int64_t key_value = config.kv_heads * config.head_dim;
+  return {{"self_attn.q_proj", query, width, config.qkv_bias},
+          {"self_attn.k_proj", key_value, width, config.qkv_bias},
+          {"self_attn.v_proj", key_value, width, config.qkv_bias},
+          {"self_attn.o_proj", width, query, config.o_bias}};
+}
+
+std::vector<Linear> DenseMlpLinears(const ModelConfig& config) {
+  const int64_t width = config.hidden_size;
   const int64_t inner = config.intermediate_size;
-  return {{"self_attn.q_proj", query, width, config.qkv_bias},     {"self_attn.k_proj", key_value, width, config.qkv_bias},
-          {"self_attn.v_proj", key_value, width, config.qkv_bias}, {"self_attn.o_proj", width, query, config.o_bias},
-          {"mlp.gate_proj", inner, width, config.mlp_bias},        {"mlp.up_proj", inner, width, config.mlp_bias},
+  return {{"mlp.gate_proj", inner, width, config.mlp_bias},
+          {"mlp.up_proj", inner, width, config.mlp_bias},
           {"mlp.down_proj", width, inner, config.mlp_bias}};
 }
 
+// The router's and the experts' modules of one layer, whole names.
+std::vector<ExpectedTensor> SparseMlpLinears(const ModelConfig& config, int64_t layer) {
+  std::vector<ExpectedTensor> modules;
+  const int64_t width = config.hidden_size, inner = config.expert_size;
+  modules.push_back({RouterModule(config, layer), {config.experts, width}});
+  for (int64_t expert = 0; expert < config.experts; ++expert) {
+    modules.push_back({ExpertModule(config, layer, expert, 0), {inner, width}});
+    modules.push_back({ExpertModule(config, layer, expert, 1), {inner, width}});
+    modules.push_back({ExpertModule(config, layer, expert, 2), {width, inner}});
+  }
+  return modules;
+}
+
 }  // namespace
+
+std::string RouterModule(const ModelConfig& config, int64_t layer) {
+  return fmt::format("model.layers.{}.{}.gate", layer, config.sparse_block);
+}
+
+std::string ExpertModule(const ModelConfig& config, int64_t layer, int64_t expert, int linear) {
+  return fmt::format("model.layers.{}.{}.experts.{}.{}", layer, config.sparse_block, expert,
+                     config.expert_linears[static_cast<size_t>(linear)]);
+}
 
 std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config) {
   std::vector<ExpectedTensor> tensors;
   const int64_t width = config.hidden_size;
   tensors.push_back({"model.embed_tokens.weight", {config.vocab_size, width}});
-  const std::vector<Linear> linears = LinearsOfLayer(config);
+  const std::vector<Linear> attention = AttentionLinears(config), dense = DenseMlpLinears(config);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
     tensors.push_back({prefix + "input_layernorm.weight", {width}});
@@ -40,9 +69,19 @@ std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config) {
       tensors.push_back({prefix + "self_attn.q_norm.weight", {config.head_dim}});
       tensors.push_back({prefix + "self_attn.k_norm.weight", {config.head_dim}});
     }
-    for (const Linear& linear : linears) {
-      tensors.push_back({fmt::format("{}{}.weight", prefix, linear.module), {linear.out, linear.in}});
-      if (linear.bias) tensors.push_back({fmt::format("{}{}.bias", prefix, linear.module), {linear.out}});
+    const auto append = [&](const std::vector<Linear>& linears) {
+      for (const Linear& linear : linears) {
+        tensors.push_back({fmt::format("{}{}.weight", prefix, linear.module), {linear.out, linear.in}});
+        if (linear.bias) tensors.push_back({fmt::format("{}{}.bias", prefix, linear.module), {linear.out}});
+      }
+    };
+    append(attention);
+    if (!config.IsSparse(layer)) {
+      append(dense);
+      continue;
+    }
+    for (ExpectedTensor& module : SparseMlpLinears(config, layer)) {
+      tensors.push_back({module.name + ".weight", std::move(module.shape)});
     }
   }
   tensors.push_back({"model.norm.weight", {width}});
@@ -52,11 +91,28 @@ std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config) {
 
 std::vector<ExpectedTensor> LinearModules(const ModelConfig& config) {
   std::vector<ExpectedTensor> modules;
-  const std::vector<Linear> linears = LinearsOfLayer(config);
+  std::vector<Linear> linears = AttentionLinears(config);
+  if (config.experts == 0) {
+    for (const Linear& linear : DenseMlpLinears(config)) linears.push_back(linear);
+  }
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     for (const Linear& linear : linears) {
       modules.push_back({fmt::format("model.layers.{}.{}", layer, linear.module), {linear.out, linear.in}});
     }
+    if (!config.IsSparse(layer)) continue;
+    for (ExpectedTensor& module : SparseMlpLinears(config, layer)) modules.push_back(std::move(module));
+  }
+  return modules;
+}
+
+std::vector<ExpectedTensor> FusedModules(const ModelConfig& config) {
+  std::vector<ExpectedTensor> modules;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    if (!config.IsSparse(layer)) continue;
+    const std::string prefix = fmt::format("model.layers.{}.mlp.", layer);
+    modules.push_back({prefix + "gate", {config.experts, config.hidden_size}});
+    modules.push_back({prefix + "experts.base_layer", {2 * config.expert_size, config.hidden_size}});
+    modules.push_back({prefix + "experts", {config.hidden_size, config.expert_size}});
   }
   return modules;
 }

@@ -64,6 +64,7 @@ class WeightLoader {
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
       LORRY_ASSIGN_OR_RETURN(LayerWeights loaded, Layer(layer));
       for (const Linear* linear : {&loaded.qkv, &loaded.o, &loaded.gate_up, &loaded.down}) bytes_ += linear->ResidentBytes();
+      bytes_ += SparseBytes(loaded);
       weights->layers_.push_back(std::move(loaded));
     }
     LORRY_ASSIGN_OR_RETURN(weights->final_norm_M_, Norm("model.norm.weight"));
@@ -84,7 +85,20 @@ class WeightLoader {
     if (precision_ == Precision::kBf16 && options_.device.is_cpu() && !CpuHasBf16()) {
       return MakeError(ErrorCode::kUnsupported, "this CPU has no AVX-512 BF16", "use precision: fp32");
     }
+    if (config_.experts > 0 && !options_.device.is_cpu()) {
+      return MakeError(ErrorCode::kUnsupported, "a mixture of experts on a GPU is not in this version", "use cpus");
+    }
+    if (config_.router_jitter > 0 && options_.for_training) {
+      return MakeError(ErrorCode::kUnsupported, "training with router_jitter_noise above 0 is not in this version",
+                       "set it to 0 in the base model's config.json");
+    }
     return OkStatus();
+  }
+
+  static int64_t SparseBytes(const LayerWeights& layer) {
+    int64_t bytes = layer.router.ResidentBytes();
+    for (const ExpertWeights& expert : layer.experts) bytes += expert.gate_up.ResidentBytes() + expert.down.ResidentBytes();
+    return bytes;
   }
 
   Result<at::Tensor> Get(const std::string& name) const {
@@ -163,9 +177,28 @@ class WeightLoader {
     }
     LORRY_ASSIGN_OR_RETURN(layer.qkv, Load(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"}, config_.qkv_bias));
     LORRY_ASSIGN_OR_RETURN(layer.o, Load(prefix + "self_attn.", {"o_proj"}, config_.o_bias));
+    if (config_.IsSparse(index)) {
+      LORRY_TRY(LoadExperts(index, layer));
+      return layer;
+    }
     LORRY_ASSIGN_OR_RETURN(layer.gate_up, Load(prefix + "mlp.", {"gate_proj", "up_proj"}, config_.mlp_bias));
     LORRY_ASSIGN_OR_RETURN(layer.down, Load(prefix + "mlp.", {"down_proj"}, config_.mlp_bias));
     return layer;
+  }
+
+  Status LoadExperts(int64_t index, LayerWeights& layer) const {
+    LinearPart router;
+    LORRY_ASSIGN_OR_RETURN(router.weight, Get(RouterModule(config_, index) + ".weight"));
+    router.weight = router.weight.to(options_.device);
+    layer.router = Linear({router}, Precision::kFp32, options_.for_training);
+    const auto& [gate, up, down] = config_.expert_linears;
+    for (int64_t expert = 0; expert < config_.experts; ++expert) {
+      const std::string prefix = fmt::format("model.layers.{}.{}.experts.{}.", index, config_.sparse_block, expert);
+      ExpertWeights& loaded = layer.experts.emplace_back();
+      LORRY_ASSIGN_OR_RETURN(loaded.gate_up, Load(prefix, {gate, up}, false));
+      LORRY_ASSIGN_OR_RETURN(loaded.down, Load(prefix, {down}, false));
+    }
+    return OkStatus();
   }
 
   const ModelDirectory& directory_;

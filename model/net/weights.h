@@ -1,4 +1,4 @@
-// The frozen weights of a decoder (Llama family), ready to compute: loaded once, packed once, shared by all lanes and
+// The frozen weights of a decoder, ready to compute: loaded once, packed once, shared by all lanes and
 // by the inference engine. Nothing here changes after Load; any number of threads may read.
 //
 // On a CPU each linear is packed for y = x W^T and, for training, once more for dx = dy W (gemm.h). bf16 needs AVX-512
@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "model/format/model_config.h"
 #include "model/format/model_directory.h"
+#include "model/net/experts.h"
 #include "model/net/linear.h"
 #include "model/net/output_head.h"
 #include "model/net/precision.h"
@@ -32,6 +33,9 @@ struct LayerWeights {
   Linear o;                       // [M, heads * D]
   Linear gate_up;                 // [2 I, M]: parts gate, up
   Linear down;                    // [M, I]
+
+  Linear router;  // [E, M], fp32 in every model; with the experts in place of the two above where the MLP is sparse (experts.h)
+  std::vector<ExpertWeights> experts;
 };
 
 // Changes a weight on its way in: name as in the file ("model.layers.0.self_attn.q_proj.weight"), weight [out, in] as
@@ -50,8 +54,8 @@ struct LoadOptions {
 class DecoderWeights {
  public:
   // On a CPU also sets the process to keep freed memory (mallopt).
-  // kUnsupported for an option of config.json that is not built (named) and for kBf16 on a CPU without it; kData where
-  // a tensor is missing or has another shape.
+  // kUnsupported for an option of config.json that is not built (named), for kBf16 on a CPU without it, and for experts elsewhere
+  // than on a CPU or in training with router_jitter_noise; kData where a tensor is missing or has another shape.
   static Result<std::shared_ptr<const DecoderWeights>> Load(const ModelDirectory& directory, Precision precision,
                                                             const LoadOptions& options);
 

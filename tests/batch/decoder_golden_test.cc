@@ -68,7 +68,40 @@ double FarthestLogit(TransformerModel& model, const std::vector<int32_t>& ids, s
   return worst;
 }
 
+// The logits of the last token of each of `documents`, read in one call.
+std::vector<std::vector<float>> LastLogits(TransformerModel& model, const std::vector<std::vector<int32_t>>& documents) {
+  std::vector<std::unique_ptr<SequenceMemory>> memories;
+  std::vector<SequencePiece> pieces;
+  for (const std::vector<int32_t>& ids : documents) {
+    memories.push_back(model.NewSequence(static_cast<int64_t>(ids.size())));
+    pieces.push_back({memories.back().get(), ids, {static_cast<int32_t>(ids.size()) - 1}});
+  }
+  std::vector<std::vector<float>> last;
+  for (const LogitsRow row : Expect(model.Read(pieces))) last.emplace_back(row.begin(), row.end());
+  return last;
+}
+
 }  // namespace
+
+TEST_CASE("a sequence's logits are the same bits whatever is read beside it", "[golden]") {
+  for (const std::filesystem::path& path : Cases()) {
+    INFO(path);
+    const ModelDirectory directory = Expect(ModelDirectory::Open(path));
+    const Adapter adapter = Expect(ReadPeftAdapter(path / "adapter", directory.config()));
+    std::ifstream file(path / "batch.json");
+    const nlohmann::json batch = nlohmann::json::parse(file);
+    std::vector<TransformerModel> models = Models(directory, adapter);
+    std::vector<std::vector<int32_t>> documents;
+    for (const auto& document : batch) {
+      const auto ids = document["ids"].get<std::vector<int32_t>>();
+      if (static_cast<int64_t>(ids.size()) <= models[0].max_positions()) documents.push_back(ids);
+    }
+    for (TransformerModel& model : models) {
+      const std::vector<std::vector<float>> together = LastLogits(model, documents);
+      for (size_t d = 0; d < documents.size(); ++d) CHECK(LastLogits(model, {documents[d]})[0] == together[d]);
+    }
+  }
+}
 
 TEST_CASE("the engine's logits are transformers' in each family", "[golden]") {
   for (const std::filesystem::path& path : Cases()) {

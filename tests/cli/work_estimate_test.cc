@@ -89,6 +89,22 @@ TEST_CASE("FLOPs of a training step", "[work]") {
   CHECK(work.flops == Approx(100 * (4 * layers + 6 * adapter + 4 * 4 * 10 * 0.25)));
 }
 
+TEST_CASE("a token passes through a few of the experts", "[work]") {
+  InputFacts facts;
+  ModelConfig model = TinyModel();
+  model.experts = 4, model.experts_per_token = 1, model.expert_size = 6, model.sparse_layers = {true};
+  facts.model = model;
+  facts.rows = facts.counted_rows = 10;
+  facts.tokens = 100;
+  JobSpec job = Finetune();
+  std::get<FinetuneSpec>(job.body).training.epochs = 1;
+  const WorkEstimate work = EstimateWork(job, facts, true);
+  // Attention as above; the router 4x4; of each expert gate 6x4, up 6x4, down 4x6.
+  const double layers = 48 + 16 + 72;
+  CHECK(work.adapter_parameters == 2 * (28 + 8 + 4 * 30));
+  CHECK(work.flops == Approx(100 * (4 * layers + 6 * 2 * (28 + 8 + 30))));
+}
+
 TEST_CASE("memory counts packed weights in the precision that is computed", "[work]") {
   InputFacts facts;
   facts.model = TinyModel();

@@ -148,6 +148,80 @@ TEST_CASE("adapter_config.json that this version cannot carry out is refused wit
   CHECK(ReadPeftAdapterConfig("/nowhere/at/all").error().code == ErrorCode::kNotFound);
 }
 
+namespace {
+
+// Layer 1 dense among sparse ones.
+ModelConfig SparseModel() {
+  ModelConfig config = SmallModel();
+  config.layers = 3, config.experts = 5, config.experts_per_token = 2, config.expert_size = 6;
+  config.sparse_layers = {true, false, true};
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("linears of experts", "[adapter]") {
+  const Adapter all = *Adapter::Create(SparseModel(), Targets({"all-linear"}));
+  CHECK(all.linears().size() == 3 * 4 + 2 * (1 + 5 * 3));
+  CHECK(all.Find(0, LinearKind::kRouter)->module == "model.layers.0.mlp.gate");
+  const AdaptedLinear& up = *all.Find(2, LinearKind::kUp, 4);
+  CHECK(up.module == "model.layers.2.mlp.experts.4.up_proj");
+  CHECK((up.out == 6 && up.in == 8));
+  CHECK(all.Find(1, LinearKind::kUp) == nullptr);
+  CHECK(all.Find(1, LinearKind::kUp, 0) == nullptr);
+  CHECK(all.Find(0, LinearKind::kUp, 5) == nullptr);
+
+  struct Row {
+    const char* what;
+    std::vector<std::string> targets;
+    void (*change)(AdapterConfig&);
+    size_t linears;  // 0: refused
+  };
+  const std::vector<Row> rows = {
+      {"attention alone", {"q_proj", "o_proj"}, [](AdapterConfig&) {}, 6},
+      {"attention alone, DoRA", {"q_proj", "o_proj"}, [](AdapterConfig& c) { c.dora = true; }, 6},
+      {"experts, and no dense MLP", {"gate_proj", "up_proj", "down_proj"}, [](AdapterConfig&) {}, 30},
+      {"down of one expert", {"experts.3.down_proj"}, [](AdapterConfig&) {}, 2},
+      {"a dense MLP alone", {"model.layers.1.mlp.down_proj"}, [](AdapterConfig&) {}, 0},
+      {"gate without up", {"gate_proj"}, [](AdapterConfig&) {}, 0},
+      {"gate and up at two ranks",
+       {"gate_proj", "up_proj"},
+       [](AdapterConfig& c) {
+         c.rank_pattern = {{"up_proj", 2}};
+       },
+       0},
+      {"experts, DoRA", {"down_proj"}, [](AdapterConfig& c) { c.dora = true; }, 0},
+      {"experts, rsLoRA", {"down_proj"}, [](AdapterConfig& c) { c.rslora = true; }, 0},
+      {"router, rsLoRA", {"gate"}, [](AdapterConfig& c) { c.rslora = true; }, 2},
+      {"router, DoRA", {"gate"}, [](AdapterConfig& c) { c.dora = true; }, 0},
+  };
+  for (const Row& row : rows) {
+    INFO(row.what);
+    AdapterConfig config = Targets(row.targets);
+    row.change(config);
+    const Result<Adapter> adapter = Adapter::Create(SparseModel(), config);
+    CHECK((adapter.ok() ? adapter->linears().size() : 0) == row.linears);
+  }
+}
+
+TEST_CASE("target_parameters that are not read", "[adapter]") {
+  const std::vector<const char*> refused = {
+      R"(["mlp.experts.gate_up_proj"])",
+      R"(["mlp.experts.gate_up_proj", "mlp.experts.down_proj", "self_attn.q_proj.weight"])",
+      R"(["layers.0.mlp.experts.gate_up_proj", "mlp.experts.down_proj"])",
+  };
+  for (const char* parameters : refused) {
+    INFO(parameters);
+    const TempDirectory directory;
+    const std::string json = std::string(R"({"peft_type":"LORA","target_modules":[],"target_parameters":)") + parameters + "}";
+    REQUIRE(WriteFileAtomically(directory.path() + "/adapter_config.json", json).ok());
+    const Result<Adapter> adapter = ReadPeftAdapter(directory.path(), SparseModel());
+    REQUIRE_FALSE(adapter.ok());
+    CHECK(adapter.error().code == ErrorCode::kUnsupported);
+    CHECK(adapter.error().key == "target_parameters");
+  }
+}
+
 TEST_CASE("dropout and ranks that cannot be are refused", "[adapter]") {
   AdapterConfig dropout = Targets({"q_proj"}), rank = Targets({"q_proj"});
   dropout.dropout = 0.1, dropout.dora = true;

@@ -134,6 +134,65 @@ TEST_CASE("a configuration that is wrong or not understood is refused by its key
   CHECK_FALSE(ParseModelConfigText("[]", "config.json").ok());
 }
 
+Json Mixtral() { return With(Base("mixtral"), {{"num_local_experts", 8}, {"num_experts_per_tok", 2}}); }
+Json Qwen3Moe() {
+  return With(Base("qwen3_moe"), {{"num_experts", 5}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 48}});
+}
+
+TEST_CASE("families with experts") {
+  const ModelConfig mixtral =
+      Parsed(With(Mixtral(), {{"sliding_window", 9}, {"attention_bias", true}, {"rms_norm_eps", nullptr}}));
+  CHECK((mixtral.experts == 8 && mixtral.experts_per_token == 2 && mixtral.expert_size == 128 && mixtral.renormalize_experts));
+  CHECK((!mixtral.qkv_bias && !mixtral.qk_norm && mixtral.IsSparse(0) && mixtral.IsSparse(3)));
+  CHECK(mixtral.window == std::vector<int64_t>(4, 9));
+  CHECK(mixtral.rope.theta == 1e6);
+  CHECK(mixtral.rms_norm_eps == 1e-5);
+  CHECK(Parsed(Mixtral()).window == std::vector<int64_t>(4, 0));
+  CHECK(Parsed(With(Mixtral(), {{"router_jitter_noise", 0.1}})).router_jitter == 0.1);
+
+  const ModelConfig qwen = Parsed(Qwen3Moe());
+  CHECK((qwen.experts == 5 && qwen.expert_size == 48 && !qwen.renormalize_experts && qwen.qk_norm && qwen.head_dim == 16));
+  CHECK(qwen.sparse_layers == std::vector<bool>(4, true));
+  CHECK(Parsed(With(Qwen3Moe(), {{"norm_topk_prob", true}})).renormalize_experts);
+  CHECK(Parsed(With(Qwen3Moe(), {{"decoder_sparse_step", 2}})).sparse_layers == std::vector<bool>{false, true, false, true});
+  CHECK(Parsed(With(Qwen3Moe(), {{"mlp_only_layers", {0, 2, 9}}})).sparse_layers == std::vector<bool>{false, true, false, true});
+  CHECK(Parsed(With(Qwen3Moe(), {{"sliding_window", 7}})).window == std::vector<int64_t>(4, 0));
+  CHECK(Parsed(With(Qwen3Moe(), {{"sliding_window", 7}, {"use_sliding_window", true}})).window == std::vector<int64_t>(4, 7));
+  // As transformers 5 writes it.
+  CHECK(Parsed(With(Qwen3Moe(), {{"num_experts", nullptr}, {"num_local_experts", 5}})).experts == 5);
+
+  const std::vector<std::pair<Json, std::string>> refused = {
+      {With(Mixtral(), {{"num_experts_per_tok", 9}}), "num_experts_per_tok"},
+      {With(Mixtral(), {{"num_local_experts", 0}}), "num_local_experts"},
+      {With(Qwen3Moe(), {{"moe_intermediate_size", nullptr}}), "moe_intermediate_size"},
+      {With(Qwen3Moe(), {{"mlp_only_layers", 3}}), "mlp_only_layers"},
+      {With(Base("llama"), {{"num_local_experts", 8}}), "num_local_experts"},
+  };
+  for (const auto& [json, key] : refused) {
+    const Result<ModelConfig> config = ParseModelConfig(json, "config.json");
+    REQUIRE_FALSE(config.ok());
+    CHECK(config.error().key == key);
+  }
+}
+
+TEST_CASE("tensors of experts are called as in the hub's files") {
+  const ModelConfig mixtral = Parsed(Mixtral());
+  CHECK(RouterModule(mixtral, 3) == "model.layers.3.block_sparse_moe.gate");
+  CHECK(ExpertModule(mixtral, 0, 7, 1) == "model.layers.0.block_sparse_moe.experts.7.w3");
+  CHECK(ExpectedTensors(mixtral).size() == 3 + 4 * (2 + 4 + 1 + 8 * 3));
+  CHECK(LinearModules(mixtral).size() == 4 * (4 + 1 + 8 * 3));
+
+  // Layer 1 is dense: its tensors are read, and nothing of its MLP is adapted.
+  const ModelConfig qwen = Parsed(With(Qwen3Moe(), {{"mlp_only_layers", {1}}}));
+  const std::vector<ExpectedTensor> linears = LinearModules(qwen);
+  CHECK(linears.size() == 4 * 4 + 3 * (1 + 5 * 3));
+  CHECK(linears[4].name == "model.layers.0.mlp.gate");
+  CHECK(linears[4].shape == std::vector<int64_t>{5, 64});
+  CHECK(linears[7].name == "model.layers.0.mlp.experts.0.down_proj");
+  CHECK(linears[7].shape == std::vector<int64_t>{64, 48});
+  CHECK(ExpectedTensors(qwen).size() == 3 + 4 * (4 + 4) + 3 * (1 + 5 * 3) + 3);
+}
+
 TEST_CASE("tensors and linear modules follow from the configuration") {
   const ModelConfig config = Parsed(With(Base("qwen2"), {{"tie_word_embeddings", true}}));
   CHECK(LinearModules(config).size() == 28);
