@@ -109,6 +109,34 @@ TEST_CASE("generation spans say what is learned where a template has them") {
   CHECK(Learned(tokenizer, *encoded) == "b</s>");
 }
 
+TEST_CASE("loss masks are those that follow from transformers' renderings and its generation masks") {
+  constexpr const char* kSeam = "the prompt's tokens are not the beginning of the row's";
+  constexpr std::pair<const char*, LossOn> kKinds[] = {
+      {"completion", LossOn::kCompletion}, {"assistant", LossOn::kAssistant}, {"all", LossOn::kAll}};
+  for (const auto& c : nlohmann::ordered_json::parse(*ReadFile("tests/golden/text/masks.json"))) {
+    INFO(c.dump());
+    const std::string folder = "tests/golden/text/", name = c["template"];
+    auto tokenizer = Tokenizer::FromTokenizerJson(*ReadFile(folder + c["tokenizer"].get<std::string>() + ".tokenizer.json"),
+                                                  R"({"bos_token": "<s>", "eos_token": "</s>"})", "small");
+    REQUIRE(tokenizer.ok());
+    const TokenizeReport report(*tokenizer, *ChatTemplate::Parse(*ReadFile(folder + "templates/" + name + ".jinja"), name));
+    for (const auto& [kind, loss_on] : kKinds) {
+      auto row = report.Tokenize(c["row"].dump(), "f", 1, false, {.loss_on = loss_on});
+      const std::string expected = c["masks"][kind];
+      INFO(kind << ": " << (row.ok() ? "" : row.error().Format()));
+      REQUIRE(row.ok() == (expected[0] == '0'));
+      if (!row.ok()) {
+        CHECK((row.error().message.find(kSeam) != std::string::npos) == (expected == kSeam));
+        continue;
+      }
+      CHECK(nlohmann::json(row->ids) == c["ids"]);
+      std::string mask;
+      for (uint8_t learned : row->loss_mask) mask += static_cast<char>('0' + learned);
+      CHECK(mask == expected);
+    }
+  }
+}
+
 TEST_CASE("a prompt whose tokens are not the row's first is an error that shows both") {
   const Tokenizer tokenizer = SmallTokenizer();
   auto row = ParseTrainRow(R"({"prompt": "the ", "completion": "package"})", "data.jsonl", 3);
