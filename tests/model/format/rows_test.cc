@@ -146,6 +146,34 @@ TEST_CASE("a prompt whose tokens are not the row's first is an error that shows 
   CHECK(encoded.error().Format().find("data.jsonl:3: prompt: the prompt's tokens are not the beginning") == 0);
 }
 
+TEST_CASE("a conversation whose beginning has other tokens says which, and why") {
+  const Tokenizer tokenizer = SmallTokenizer();
+  auto talk = [](const std::string& answer) {
+    return *ParseTrainRow(
+        R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ")" + answer + "\"}]}", "f", 3);
+  };
+  struct Case {
+    const char* chat;
+    const char* answer;
+    const char* error;
+    const char* hint;
+  };
+  const Case cases[] = {
+      {kTemplate, "\\n\\nb", "\"\\n\" 200, the row with \"\\n\\n\\nb\" 382", "joins the end of one turn"},
+      {"{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}", "b",
+       "behind 0 equal tokens the prompt goes on with \"1", "renders a conversation's beginning differently"},
+  };
+  for (const Case& c : cases) {
+    const ChatTemplate chat = SmallTemplate(c.chat);
+    auto encoded = EncodeTrainRow(talk(c.answer), tokenizer, &chat, {.file = "f"});
+    REQUIRE_FALSE(encoded.ok());
+    INFO(encoded.error().Format());
+    CHECK(encoded.error().Format().find("f:3: messages: the prompt's tokens are not the beginning") == 0);
+    CHECK(encoded.error().message.find(c.error) != std::string::npos);
+    CHECK(encoded.error().hint.find(c.hint) != std::string::npos);
+  }
+}
+
 TEST_CASE("a long row is an error, is cut, or is dropped") {
   const Tokenizer tokenizer = SmallTokenizer();
   const TrainRow row = *ParseTrainRow(R"({"text": "1234567890"})", "f", 9);
