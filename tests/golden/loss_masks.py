@@ -29,6 +29,7 @@ class Row:
         self.whole = render(tok, template, messages, **kw)
         self.ids = self.whole and self.whole[1]
         self.early = False
+        self.lengths = {}
 
     def masks(self):
         if self.whole is None: return dict.fromkeys(("completion", "assistant", "all"), REFUSED)
@@ -41,8 +42,14 @@ class Row:
 
     def length(self, turns, prompt):
         """How many of the row's tokens the first turns are."""
-        part = render(self.tok, self.template, self.messages[:turns], add_generation_prompt=prompt, **self.kw)
-        return REFUSED if part is None else self.begins_with(part[1])
+        key = turns, prompt
+        if key not in self.lengths:
+            try:
+                part = self.tok.apply_chat_template(self.messages[:turns], chat_template=self.template, add_generation_prompt=prompt, **self.kw)
+                self.lengths[key] = self.begins_with(part["input_ids"])
+            except Exception:
+                self.lengths[key] = REFUSED
+        return self.lengths[key]
 
     def learned(self, turns):
         """The answers at `turns`: from where the prompt before each ends to where the conversation with it ends."""
