@@ -101,10 +101,21 @@ class Family:
             if theirs.early: self.count("(transformers' mask ends early: no token for a character)", 1, 1)
         return got
 
+    def pairs(self, source):
+        """Rows of prompt and completion: the ids of the two joined, the end of sequence behind them."""
+        rows = [{"prompt": source.text(), "completion": source.text(may_be_empty=False)} for _ in range(a.chats)]
+        got = self.ours("masks", rows)
+        for row, ours, whole, prompt in zip(rows, got, self.ids([r["prompt"] + r["completion"] for r in rows], True), self.ids([r["prompt"] for r in rows], True)):
+            ids = whole + [self.tok.eos_token_id]
+            mask = [int(i >= max(1, len(prompt))) for i in range(len(ids))] if ids[:len(prompt)] == prompt else SEAM
+            self.tally("prompt and completion", row, ours["completion"], mask)
+            self.tally("prompt and completion", row, ours["all"], [0] + [1] * len(whole) if mask != SEAM else SEAM)
+            if mask != SEAM: self.compare("prompt and completion: ids", [row], [ours.get("ids")], [ids])
+
     def tally(self, what, case, ours, want):
         """`ours`: a mask or an error's text."""
         if isinstance(ours, str): ours = SEAM if SEAM in ours else REFUSED
-        result = "mask equal" if isinstance(want, list) else "refused by both: seam" if want == SEAM else "refused by both: template"
+        result = "mask equal" if isinstance(want, list) else "refused, and by transformers' ids too no beginning" if want == SEAM else "refused by both: template"
         self.compare(f"{what}: {result}", [case], [ours], [want])
 
     def report(self, seconds):
@@ -122,6 +133,7 @@ def check(name, make, templates, marked):
         family.strings(r)
         source = Chats(r, family.specials)
         chats, rows = [source.chat() for _ in range(a.chats)], [source.row() for _ in range(a.chats)]
+        family.pairs(source)
         masks = {}
         for template_name, template in templates.items():
             family.chats(template_name, template, chats)
