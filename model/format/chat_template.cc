@@ -54,16 +54,29 @@ Result<Source> ReadSource(const std::filesystem::path& dir) {
                            "use rows with prompt and completion, or put a chat_template.jinja into the model's directory"));
 }
 
+// The turn as transformers hands it to a template: members that are null are left out, so that a template's tests for "defined"
+// hold for both ways of saying "nothing"; and reasoning stands under the name that newer templates read and that of gpt-oss,
+// whichever of its three names the row has.
 Result<jinja::Value> MessageValue(const ChatMessage& message) {
-  jinja::Dict dict;
-  dict.Set("role", jinja::Value::Text(ReplaceInvalidUtf8(message.role)));
-  dict.Set("content", jinja::Value::Text(ReplaceInvalidUtf8(message.content)));
+  jinja::Value other;
   if (!message.other_fields.empty()) {
-    LORRY_ASSIGN_OR_RETURN(jinja::Value other, jinja::FromJson(message.other_fields));
-    if (other.IfDict()) {
-      for (const auto& [key, value] : other.IfDict()->items) dict.Set(key, value);
-    }
+    LORRY_ASSIGN_OR_RETURN(other, jinja::FromJson(message.other_fields));
   }
+  const jinja::Dict none;
+  const jinja::Dict& fields = other.IfDict() ? *other.IfDict() : none;
+  jinja::Dict dict;
+  const jinja::Value* reasoning = nullptr;
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    const jinja::Value* found = fields.Find(name);
+    if (reasoning == nullptr && found != nullptr && !found->IsNone()) reasoning = found;
+  }
+  if (reasoning != nullptr) dict.Set("thinking", *reasoning);
+  dict.Set("role", jinja::Value::Text(ReplaceInvalidUtf8(message.role)));
+  if (fields.Find("content") == nullptr) dict.Set("content", jinja::Value::Text(ReplaceInvalidUtf8(message.content)));
+  for (const auto& [key, value] : fields.items) {
+    if (!value.IsNone()) dict.Set(key, value);
+  }
+  if (reasoning != nullptr) dict.Set("reasoning_content", *reasoning);
   return jinja::Value::OfDict(std::move(dict));
 }
 

@@ -25,7 +25,7 @@ struct Template;
 }
 
 // One turn. What a row says beyond role and content (tool_calls, name, reasoning_content, a content that is a list of parts)
-// is kept as JSON text and seen by the template under its own names.
+// is kept as JSON text and seen by the template under its own names; "content": null there says that the turn has none.
 struct ChatMessage {
   std::string role;
   std::string content;

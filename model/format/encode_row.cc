@@ -129,9 +129,17 @@ class RowEncoder {
                  fmt::format("the prompt's tokens are not the beginning of the row's: behind {} equal tokens the prompt goes on "
                              "with {}, the row with {}",
                              same, Shown(ids, same), Shown(out_.ids, same)),
-                 row_.form == TrainForm::kMessages ? "the chat template renders a conversation's beginning differently once more "
-                                                     "turns follow; use loss_on: all, or a template that keeps it"
-                                                   : "move the blanks at the prompt's end to the completion's beginning");
+                 SeamHint(prefix));
+  }
+  // Why `prefix` has other tokens than the row: its text is another, or it is the same and a token lies across its end.
+  std::string SeamHint(std::string_view prefix) const {
+    if (row_.form != TrainForm::kMessages) return "move the blanks at the prompt's end to the completion's beginning";
+    if (text_.starts_with(prefix)) {
+      return "the tokenizer joins the end of one turn and the beginning of what follows into one token; take the blanks and line "
+             "breaks from the beginning and end of the turns' contents, or use loss_on: all";
+    }
+    return "the chat template renders a conversation's beginning differently once more turns follow; use loss_on: all, or a "
+           "template that keeps it";
   }
   std::string Shown(const std::vector<TokenId>& ids, size_t from) const {
     const size_t n = std::min<size_t>(3, ids.size() - std::min(from, ids.size()));

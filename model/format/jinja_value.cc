@@ -4,9 +4,11 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <utf8proc.h>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "model/format/unicode_additions.h"
 #include "model/format/unicode_regex.h"
 
 namespace lorry::jinja {
@@ -134,6 +136,37 @@ std::string FloatText(double number) {
   return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
 }
 
+// Characters of Unicode 15, which utf8proc 2.8 has, that are new since the 14 of Python 3.11: to that they are not printable.
+constexpr CodePointRange kNewerThanPython[] = {
+    {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x10EFD, 0x10EFF}, {0x1123F, 0x11241}, {0x11B00, 0x11B09}, {0x11F00, 0x11F10},
+    {0x11F12, 0x11F3A}, {0x11F3E, 0x11F59}, {0x1342F, 0x1342F}, {0x13440, 0x13455}, {0x1B132, 0x1B132}, {0x1B155, 0x1B155},
+    {0x1D2C0, 0x1D2D3}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E06D}, {0x1E08F, 0x1E08F}, {0x1E4D0, 0x1E4F9}, {0x1F6DC, 0x1F6DC},
+    {0x1F774, 0x1F776}, {0x1F77B, 0x1F77F}, {0x1F7D9, 0x1F7D9}, {0x1FA75, 0x1FA77}, {0x1FA87, 0x1FA88}, {0x1FAAD, 0x1FAAF},
+    {0x1FABB, 0x1FABD}, {0x1FABF, 0x1FABF}, {0x1FACE, 0x1FACF}, {0x1FADA, 0x1FADB}, {0x1FAE8, 0x1FAE8}, {0x1FAF7, 0x1FAF8},
+    {0x2B739, 0x2B739}, {0x31350, 0x323AF},
+};
+
+// Python's str.isprintable().
+bool IsPythonPrintable(char32_t c) {
+  if (c < 0x7F) return c >= 0x20;
+  for (const CodePointRange& range : kNewerThanPython) {
+    if (c >= range.first && c <= range.last) return false;
+  }
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    default:
+      return true;
+  }
+}
+
 // Python's repr() of a text.
 std::string Quoted(std::string_view text) {
   char quote = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos ? '"' : '\'';
@@ -148,10 +181,14 @@ std::string Quoted(std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (c < 0x20 || c == 0x7F) {
-      out += fmt::format("\\x{:02x}", uint32_t{c});
-    } else {
+    } else if (IsPythonPrintable(c)) {
       out += text.substr(begin, at - begin);
+    } else if (c <= 0xFF) {
+      out += fmt::format("\\x{:02x}", uint32_t{c});
+    } else if (c <= 0xFFFF) {
+      out += fmt::format("\\u{:04x}", uint32_t{c});
+    } else {
+      out += fmt::format("\\U{:08x}", uint32_t{c});
     }
   }
   return out + quote;

@@ -127,6 +127,7 @@ Result<ChatMessage> ReadMessage(const ordered_json& json, const std::string& key
                     "roles are system, user, assistant and tool");
   }
   if (!has_content && !other.contains("tool_calls")) return RowError(file, line, key + ".content", "is missing");
+  if (!has_content) other["content"] = nullptr;
   if (!other.empty()) out.other_fields = other.dump();
   return out;
 }

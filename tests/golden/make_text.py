@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/text/: small tokenizers of four kinds with what `tokenizers` makes of some texts, and renderings of chat
-templates as transformers makes them. Needs tokenizers 0.23 and transformers 5; usage: make_text.py (writes beside itself).
+"""Writes tests/golden/text/: small tokenizers of four kinds with what `tokenizers` makes of some texts, renderings of chat templates
+as transformers makes them, and the loss masks of training rows that follow from these (its {% generation %} masks too). Needs
+tokenizers 0.23 and transformers 5; usage: make_text.py (writes beside itself).
 """
 import json, os, random
+from fuzz_chats import Chats
+from loss_masks import Row, without_null
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import TokenizersBackend
 from transformers.utils import chat_template_utils as hf
 
 here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "text")
@@ -64,16 +68,21 @@ templates = {
     "refused": "{% if messages|length < 99 %}{{ raise_exception('roles must alternate') }}{% endif %}",
     "undefined": "{{ messages[0].nothing.more }}",
     "date": "{{ strftime_now('%d %b %Y') }}",
+    "whole turns": "{% for m in messages %}{{ m }}|{{ m.content is defined }}|{{ m.content is none }}|{{ m.reasoning_content }}|{{ m.thinking }}|{{ m | tojson }}\n{% endfor %}",
 }
 import datetime
 hf.datetime = type("Fixed", (), {"now": staticmethod(lambda: datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.timezone.utc))})
-chats = [[{"role": "user", "content": "Hi \u00e9"}], [{"role": "system", "content": "s"}, {"role": "user", "content": "a\n"}, {"role": "assistant", "content": " b"}, {"role": "user", "content": "c"}]]
+chats = [[{"role": "user", "content": "Hi \u00e9"}], [{"role": "system", "content": "s"}, {"role": "user", "content": "a\n"}, {"role": "assistant", "content": " b"}, {"role": "user", "content": "c"}],
+         [{"role": "user", "content": [{"type": "text", "text": "'a\u00a0\"\u200b\u00e9\u0301\ue000\U0001f600\U000e0001\U00031350\u0085\u007f\\"}], "name": None},
+          {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"x": None}}}]}, {"role": "tool", "content": "1"},
+          {"role": "assistant", "content": "b", "reasoning": "r", "thinking": None}, {"role": "user", "content": ""}, {"role": "assistant", "content": "c", "thinking": "t", "reasoning": "s"}]]
 out = []
 for name, text in templates.items():
     for chat in chats:
         for prompt in (False, True):
             compiled = hf._compile_jinja_template(text)
-            v = dict(messages=chat, add_generation_prompt=prompt)
+            if len(chat) == 6 and name not in ("whole turns", "scopes"): continue
+            v = dict(messages=hf._alias_reasoning_fields(without_null(chat)), add_generation_prompt=prompt)
             try:
                 if "generation %" in text:
                     rendered, spans = hf._render_with_assistant_indices(compiled_template=compiled, tools=None, documents=None, **v)
@@ -84,3 +93,14 @@ for name, text in templates.items():
             except Exception as e:
                 out.append({"name": name, "template": text, "messages": chat, "prompt": prompt, "error": str(e)})
 json.dump(out, open(os.path.join(here, "chats.json"), "w"), ensure_ascii=True, indent=0)
+
+# Rows with the masks of each loss_on: an answer's place found by rendering prefixes, and marked by {% generation %}.
+out = []
+for kind, name in (("llama2", "llama2"), ("llama2", "llama2_training"), ("llama2", "mistral_v3_training"), ("smollm", "mistral_nemo"), ("smollm", "mistral_nemo_training"), ("smollm", "smollm2_training")):
+    tok = TokenizersBackend(tokenizer_file=os.path.join(here, f"{kind}.tokenizer.json"), bos_token="<s>", eos_token="</s>")
+    template, source = open(os.path.join(here, "templates", name + ".jinja")).read(), Chats(random.Random(f"{kind} {name}"), ["<s>", "</s>", "<tool>"])
+    rows = [r for r in (source.row(tools=0.4) for _ in range(400)) if sum(len(m.get("content") or "") for m in r["messages"]) < 160][:16]
+    for row in rows:
+        theirs = Row(tok, template, row["messages"], **({"tools": row["tools"]} if "tools" in row else {}))
+        out.append({"tokenizer": kind, "template": name, "row": row, "ids": theirs.ids, "masks": {k: m if isinstance(m, str) else "".join(map(str, m)) for k, m in theirs.masks().items()}})
+json.dump(out, open(os.path.join(here, "masks.json"), "w"), ensure_ascii=True, separators=(",", ":"))

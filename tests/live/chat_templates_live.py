@@ -48,14 +48,15 @@ lines = "".join(json.dumps({"template": t, "variables": v}) + "\n" for _, t, v i
 out = subprocess.run([tool, "-", "template"], input=lines, capture_output=True, text=True, check=True).stdout.splitlines()
 bad, errors = {}, 0
 for (name, text, v), line in zip(cases, out):
-    got, chat = json.loads(line), hf._alias_reasoning_fields(v["messages"])
+    # what apply_chat_template does to the turns before they are rendered
+    got, chat = json.loads(line), hf._alias_reasoning_fields([{k: x for k, x in m.items() if x is not None} for m in v["messages"]])
     kw = {k: x for k, x in v.items() if k != "messages"}
     try:
         compiled = hf._compile_jinja_template(text)
         if "generation" in text and "{% generation" in text.replace("{%-", "{%"):
-            want_text, spans = hf._render_with_assistant_indices(compiled_template=compiled, messages=v["messages"], tools=kw.pop("tools"), documents=kw.pop("documents"), add_generation_prompt=kw.pop("add_generation_prompt"), **kw)
+            want_text, spans = hf._render_with_assistant_indices(compiled_template=compiled, messages=chat, tools=kw.pop("tools"), documents=kw.pop("documents"), add_generation_prompt=kw.pop("add_generation_prompt"), **kw)
         else:
-            want_text, spans = compiled.render(messages=v["messages"], **kw), []
+            want_text, spans = compiled.render(messages=chat, **kw), []
         same = got.get("text") == want_text and got.get("spans") == [list(s) for s in spans]
         want = {"text": want_text, "spans": spans}
     except Exception as e:

@@ -109,6 +109,34 @@ TEST_CASE("generation spans say what is learned where a template has them") {
   CHECK(Learned(tokenizer, *encoded) == "b</s>");
 }
 
+TEST_CASE("loss masks are those that follow from transformers' renderings and its generation masks") {
+  constexpr const char* kSeam = "the prompt's tokens are not the beginning of the row's";
+  constexpr std::pair<const char*, LossOn> kKinds[] = {
+      {"completion", LossOn::kCompletion}, {"assistant", LossOn::kAssistant}, {"all", LossOn::kAll}};
+  for (const auto& c : nlohmann::ordered_json::parse(*ReadFile("tests/golden/text/masks.json"))) {
+    INFO(c.dump());
+    const std::string folder = "tests/golden/text/", name = c["template"];
+    auto tokenizer = Tokenizer::FromTokenizerJson(*ReadFile(folder + c["tokenizer"].get<std::string>() + ".tokenizer.json"),
+                                                  R"({"bos_token": "<s>", "eos_token": "</s>"})", "small");
+    REQUIRE(tokenizer.ok());
+    const TokenizeReport report(*tokenizer, *ChatTemplate::Parse(*ReadFile(folder + "templates/" + name + ".jinja"), name));
+    for (const auto& [kind, loss_on] : kKinds) {
+      auto row = report.Tokenize(c["row"].dump(), "f", 1, false, {.loss_on = loss_on});
+      const std::string expected = c["masks"][kind];
+      INFO(kind << ": " << (row.ok() ? "" : row.error().Format()));
+      REQUIRE(row.ok() == (expected[0] == '0'));
+      if (!row.ok()) {
+        CHECK((row.error().message.find(kSeam) != std::string::npos) == (expected == kSeam));
+        continue;
+      }
+      CHECK(nlohmann::json(row->ids) == c["ids"]);
+      std::string mask;
+      for (uint8_t learned : row->loss_mask) mask += static_cast<char>('0' + learned);
+      CHECK(mask == expected);
+    }
+  }
+}
+
 TEST_CASE("a prompt whose tokens are not the row's first is an error that shows both") {
   const Tokenizer tokenizer = SmallTokenizer();
   auto row = ParseTrainRow(R"({"prompt": "the ", "completion": "package"})", "data.jsonl", 3);
@@ -116,6 +144,34 @@ TEST_CASE("a prompt whose tokens are not the row's first is an error that shows 
   REQUIRE_FALSE(encoded.ok());
   INFO(encoded.error().Format());
   CHECK(encoded.error().Format().find("data.jsonl:3: prompt: the prompt's tokens are not the beginning") == 0);
+}
+
+TEST_CASE("a conversation whose beginning has other tokens says which, and why") {
+  const Tokenizer tokenizer = SmallTokenizer();
+  auto talk = [](const std::string& answer) {
+    return *ParseTrainRow(
+        R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ")" + answer + "\"}]}", "f", 3);
+  };
+  struct Case {
+    const char* chat;
+    const char* answer;
+    const char* error;
+    const char* hint;
+  };
+  const Case cases[] = {
+      {kTemplate, "\\n\\nb", "\"\\n\" 200, the row with \"\\n\\n\\nb\" 382", "joins the end of one turn"},
+      {"{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}", "b",
+       "behind 0 equal tokens the prompt goes on with \"1", "renders a conversation's beginning differently"},
+  };
+  for (const Case& c : cases) {
+    const ChatTemplate chat = SmallTemplate(c.chat);
+    auto encoded = EncodeTrainRow(talk(c.answer), tokenizer, &chat, {.file = "f"});
+    REQUIRE_FALSE(encoded.ok());
+    INFO(encoded.error().Format());
+    CHECK(encoded.error().Format().find("f:3: messages: the prompt's tokens are not the beginning") == 0);
+    CHECK(encoded.error().message.find(c.error) != std::string::npos);
+    CHECK(encoded.error().hint.find(c.hint) != std::string::npos);
+  }
 }
 
 TEST_CASE("a long row is an error, is cut, or is dropped") {

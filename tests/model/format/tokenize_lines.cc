@@ -1,9 +1,10 @@
 // What the live comparisons drive: a model's tokenizer and chat template over lines of JSON on standard input.
 //
-// usage: tokenize_lines MODEL_DIR encode|encode_special|decode|chat|rows|template
+// usage: tokenize_lines MODEL_DIR encode|encode_special|decode|chat|rows|masks|template
 //   encode     a JSON string -> its ids                       decode  a list of ids -> [text, text without special tokens]
-//   chat       {"messages", "add_generation_prompt"?, ...further variables} -> {"text", "spans"}
+//   chat       {"messages", "add_generation_prompt"?, ...further variables} -> {"text", "spans", "ids"}
 //   rows       a training row -> {"line","text","ids","loss_mask"}
+//   masks      a training row -> {"ids", "completion", "assistant", "all"}: a loss mask, or the error, for each loss_on
 //   template   {"template", "variables"} -> {"text", "spans"} (MODEL_DIR is not read)
 // An error is {"error": text}.
 #include <algorithm>
@@ -20,6 +21,8 @@ using lorry::Result;
 using lorry::Tokenizer;
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+constexpr lorry::Instant kNow(1'700'000'000'000);  // what templates read as the date
 
 void Print(const json& value) { std::cout << value.dump(-1, ' ', true) << "\n"; }
 template <class T>
@@ -51,6 +54,8 @@ Result<lorry::RenderedChat> RenderChat(const ChatTemplate& chat_template, const 
     if (other.contains("content") && other["content"].is_string()) {
       one.content = other["content"].get<std::string>();
       other.erase("content");
+    } else if (!other.contains("content")) {
+      other["content"] = nullptr;
     }
     if (!other.empty()) one.other_fields = other.dump();
     messages.push_back(std::move(one));
@@ -59,16 +64,37 @@ Result<lorry::RenderedChat> RenderChat(const ChatTemplate& chat_template, const 
   ordered_json variables = line;
   variables.erase("messages");
   options.variables = variables.dump();
-  options.now = lorry::Instant(1'700'000'000'000);
+  options.now = kNow;
   return chat_template.Render(messages, options);
 }
 
-void PrintChat(const Result<lorry::RenderedChat>& chat) {
-  if (chat.ok()) {
-    Print({{"text", chat->text}, {"spans", SpansOf(*chat)}});
-  } else {
-    Print({{"error", chat.error().Format()}});
+// `tokenizer` may be null: then there are no ids.
+void PrintChat(const Result<lorry::RenderedChat>& chat, const Tokenizer* tokenizer) {
+  if (!chat.ok()) return Print({{"error", chat.error().Format()}});
+  json out = {{"text", chat->text}, {"spans", SpansOf(*chat)}};
+  if (tokenizer != nullptr) {
+    if (auto ids = tokenizer->Encode(chat->text, false); ids.ok()) out["ids"] = *ids;
   }
+  Print(out);
+}
+
+void PrintMasks(const lorry::TokenizeReport& report, const std::string& line, int64_t number) {
+  constexpr std::pair<const char*, lorry::LossOn> kKinds[] = {
+      {"completion", lorry::LossOn::kCompletion}, {"assistant", lorry::LossOn::kAssistant}, {"all", lorry::LossOn::kAll}};
+  json out;
+  lorry::EncodeRowOptions options;
+  options.chat.now = kNow;
+  for (const auto& [name, loss_on] : kKinds) {
+    options.loss_on = loss_on;
+    auto row = report.Tokenize(line, "stdin", number, false, options);
+    if (row.ok()) {
+      out["ids"] = row->ids;
+      out[name] = row->loss_mask;
+    } else {
+      out[name] = row.error().Format();
+    }
+  }
+  Print(out);
 }
 
 }  // namespace
@@ -84,7 +110,7 @@ int main(int argc, char** argv) {
       if (!parsed.ok()) {
         Print({{"error", parsed.error().Format()}});
       } else {
-        PrintChat(RenderChat(*parsed, j["variables"]));
+        PrintChat(RenderChat(*parsed, j["variables"]), nullptr);
       }
     }
     return 0;
@@ -109,7 +135,9 @@ int main(int argc, char** argv) {
       auto ids = json::parse(line).get<std::vector<lorry::TokenId>>();
       Print({tokenizer.Decode(ids, false), tokenizer.Decode(ids, true)});
     } else if (mode == "chat") {
-      PrintChat(RenderChat(*chat_template, ordered_json::parse(line)));
+      PrintChat(RenderChat(*chat_template, ordered_json::parse(line)), &tokenizer);
+    } else if (mode == "masks") {
+      PrintMasks(*report, line, number);
     } else {
       auto tokenized = report->Tokenize(line, "stdin", number, false, {});
       if (tokenized.ok()) {
