@@ -41,7 +41,7 @@ void RankAttempt::FetchInputs() {
     }
   }
   std::weak_ptr<Attempt> weak = weak_from_this();
-  around_.mover->Fetch(MissingBlobs(around_.options->home, wanted), [this, weak](Status fetched) {
+  around_.mover->Fetch(MissingBlobs(around_.options->home, wanted), [this, weak](const Status& fetched) {
     if (weak.expired() || StopsHere()) return;
     if (!fetched.ok()) return FinishWith(fetched.error());
     if (grant_.committed_rows == 0) return Stage();
@@ -242,7 +242,7 @@ void RankAttempt::SendOutputs(std::vector<wire::Output> outputs) {
   std::vector<wire::BlobFile> files;
   for (const wire::Output& output : outputs) files.insert(files.end(), output.files.begin(), output.files.end());
   std::weak_ptr<Attempt> weak = weak_from_this();
-  around_.mover->Send(std::move(files), [this, weak, outputs = std::move(outputs)](Status sent) {
+  around_.mover->Send(std::move(files), [this, weak, outputs = std::move(outputs)](const Status& sent) {
     if (weak.expired()) return;
     if (!sent.ok()) return FinishWith(Because("sending the outputs", sent.error()));
     Finish(EndReason::kDone, {}, outputs, facts_json_);

@@ -127,7 +127,7 @@ void RankAttempt::OnCheckpoint(const json& line) {
         wire::CheckpointRef whole = checkpoint;
         whole.files = stored->files;
         std::weak_ptr<Attempt> weak = self->weak_from_this();
-        self->around_.mover->Send(stored->files, [self, weak, whole, say](Status sent) {
+        self->around_.mover->Send(stored->files, [self, weak, whole, say](const Status& sent) {
           if (weak.expired()) return;
           --self->checkpoints_on_their_way_;
           if (sent.ok()) say(self, whole);
