@@ -68,6 +68,8 @@ def main():
     p.add_argument("--peft-runs", type=int, default=8)
     p.add_argument("--dtype", default="bfloat16")
     args = p.parse_args()
+    if args.steps < 6:
+        p.error("--steps must be 6 or more: the peer counts the steps after its first five")
     points = [(rank, rate) for rank in RANKS for rate in RATES]
     with tempfile.TemporaryDirectory() as work:
         lines = open(args.data).readlines()
