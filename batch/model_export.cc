@@ -20,7 +20,8 @@ Result<int64_t> RunModelExport(const ModelExportOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const ModelDirectory model, ModelDirectory::Open(options.model));
   if (options.format == "nf4") {
     if (!options.adapter.empty()) {
-      return MakeError(ErrorCode::kUnsupported, "an adapter folded into a model in NF4 is not in this version", "merge it first");
+      return MakeError(ErrorCode::kUnsupported, "an adapter folded into a model in NF4 is not in this version",
+                       "lorry merge it, then export the merged model");
     }
     LORRY_TRY(CopySideFiles(model, options.out));
     LORRY_TRY(WriteNf4Checkpoint(model, options.out, {}));

@@ -174,13 +174,7 @@ Status WriteFormat(const Found& found, const ExportOptions& options, const std::
     return AskForModel(found, {"--format", "gguf", "--type", options.type, "--name", name, "--out",
                                fmt::format("{}/{}-{}.gguf", folder, name, type)});
   }
-  if (options.format == "nf4") {
-    if (found.adapter) {
-      return MakeError(ErrorCode::kUnsupported, options.source + ": an adapter folded into a model in NF4 is not in this version",
-                       "lorry merge it, then export the merged model");
-    }
-    return AskForModel(found, {"--format", "nf4", "--out", folder});
-  }
+  if (options.format == "nf4") return AskForModel(found, {"--format", "nf4", "--out", folder});
   if (!found.adapter && options.dtype.empty()) return CopyModel(found.model, folder);
   std::vector<std::string> words = {"--format", "safetensors", "--out", folder};
   if (!options.dtype.empty()) words.insert(words.end(), {"--dtype", options.dtype});
