@@ -1,37 +1,11 @@
 // The engine's model on the tiny checkpoints of each family (tests/golden/make_decoder.py): a prompt read at once and token by
 // token, the adapter beside the weights and within them, against transformers with PEFT.
 #include "batch/transformer.h"
-
-#include <algorithm>
-#include <catch2/catch.hpp>
-#include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "lora/merge.h"
-#include "lora/peft_files.h"
-#include "model/format/safetensors.h"
+#include "tests/lora/golden_case.h"
 
 namespace lorry {
 namespace {
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().Format());
-  return std::move(result).value();
-}
-
-std::vector<std::filesystem::path> Cases() {
-  const char* given = std::getenv("LORRY_DECODER_CASES");
-  std::vector<std::filesystem::path> cases;
-  for (const auto& entry : std::filesystem::directory_iterator(given != nullptr ? given : "tests/golden/decoder")) {
-    cases.push_back(entry.path());
-  }
-  std::sort(cases.begin(), cases.end());
-  return cases;
-}
 
 std::vector<TransformerModel> Models(const ModelDirectory& directory, const Adapter& adapter) {
   LoadOptions merging;
@@ -84,7 +58,8 @@ std::vector<std::vector<float>> LastLogits(TransformerModel& model, const std::v
 }  // namespace
 
 TEST_CASE("a sequence's logits are the same bits whatever is read beside it", "[golden]") {
-  for (const std::filesystem::path& path : Cases()) {
+  for (const std::string& name : DecoderCaseNames()) {
+    const std::filesystem::path path = DecoderCasesFolder() / name;
     INFO(path);
     const ModelDirectory directory = Expect(ModelDirectory::Open(path));
     const Adapter adapter = Expect(ReadPeftAdapter(path / "adapter", directory.config()));
@@ -104,7 +79,8 @@ TEST_CASE("a sequence's logits are the same bits whatever is read beside it", "[
 }
 
 TEST_CASE("the engine's logits are transformers' in each family", "[golden]") {
-  for (const std::filesystem::path& path : Cases()) {
+  for (const std::string& name : DecoderCaseNames()) {
+    const std::filesystem::path path = DecoderCasesFolder() / name;
     INFO(path);
     const ModelDirectory directory = Expect(ModelDirectory::Open(path));
     const Adapter adapter = Expect(ReadPeftAdapter(path / "adapter", directory.config()));

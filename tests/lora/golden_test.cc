@@ -1,99 +1,21 @@
 // What transformers and PEFT computed from tiny checkpoints of each family in odd shapes (tests/golden/make_decoder.py), computed
-// by us. LORRY_DECODER_CASES names another folder of such cases: tests/live/families_live.py makes them with other seeds.
-#include <ATen/ATen.h>
+// by us.
+#include "tests/lora/golden_case.h"
+
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-#include <catch2/catch.hpp>
-#include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/files.h"
-#include "lora/lora_model.h"
 #include "lora/merge.h"
-#include "lora/peft_files.h"
-#include "model/format/safetensors.h"
 
 namespace lorry {
 namespace {
 
-std::filesystem::path CasesFolder() {
-  const char* given = std::getenv("LORRY_DECODER_CASES");
-  return given != nullptr ? given : "tests/golden/decoder";
-}
-std::filesystem::path CasePath(const std::string& name) { return CasesFolder() / name; }
+const std::vector<std::string> kCases = DecoderCaseNames();
 
-std::vector<std::string> ListCases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(CasesFolder())) names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-const std::vector<std::string> kCases = ListCases();
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().Format());
-  return std::move(result).value();
-}
-
-struct Golden {
-  explicit Golden(const std::string& name)
-      : directory(Expect(ModelDirectory::Open(CasePath(name)))),
-        expected(Expect(SafetensorsFile::Open(CasePath(name) / "expected.safetensors"))) {
-    std::ifstream file(CasePath(name) / "batch.json");
-    const nlohmann::json parsed = nlohmann::json::parse(file);
-    for (const auto& document : parsed) {
-      batch.Append(document["ids"].get<std::vector<int32_t>>(), document["loss"].get<std::vector<uint8_t>>());
-    }
-  }
-  at::Tensor Get(const std::string& tensor) const {
-    const TensorView* view = expected.Find(tensor);
-    REQUIRE(view != nullptr);
-    if (view->dtype == DType::kF64) {
-      return at::from_blob(const_cast<std::byte*>(view->bytes.data()), view->shape, at::kDouble).clone();
-    }
-    return Expect(ViewOf(*view)).clone();
-  }
-  // Of all documents, one below the other.
-  at::Tensor Logits(const std::string& kind) const {
-    std::vector<at::Tensor> parts;
-    for (int64_t d = 0; d < batch.Documents(); ++d) parts.push_back(Get(kind + "." + std::to_string(d)).to(at::kDouble));
-    return at::cat(parts);
-  }
-  std::unique_ptr<LoraModel> Model(const std::string& name, Precision precision) const {
-    auto base = Expect(DecoderWeights::Load(directory, precision, {.for_training = true}));
-    return Expect(LoraModel::Create(base, Expect(ReadPeftAdapter(CasePath(name) / "adapter", directory.config()))));
-  }
-
-  ModelDirectory directory;
-  SafetensorsFile expected;
-  PackedBatch batch;
-};
-
-double Furthest(const at::Tensor& a, const at::Tensor& b) {
-  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
-}
-double Distance(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
-  return (x - y).norm().item<double>() / (y.norm().item<double>() + 1e-30);
-}
-
-// AdamW of torch at its defaults, without weight decay.
-struct PlainAdam {
-  at::Tensor m, v;
-  int64_t step = 0;
-  void Step(at::Tensor& values, const at::Tensor& gradient, const at::Tensor& learning_rate) {
-    if (step++ == 0) m = at::zeros_like(values), v = at::zeros_like(values);
-    m.mul_(0.9).add_(gradient, 0.1);
-    v.mul_(0.999).addcmul_(gradient, gradient, 0.001);
-    const double correction = 1 - std::pow(0.9, step), spread = std::sqrt(1 - std::pow(0.999, step));
-    values.sub_(learning_rate / correction * m / (v.sqrt() / spread).add_(1e-8));
-  }
+struct Golden : GoldenCase {
+  explicit Golden(const std::string& name) : GoldenCase(DecoderCasesFolder() / name) {}
 };
 
 }  // namespace
@@ -102,7 +24,7 @@ TEST_CASE("fp32 logits are transformers', and no farther from its fp64 ones than
   for (const std::string& name : kCases) {
     INFO(name);
     const Golden golden(name);
-    const auto model = golden.Model(name, Precision::kFp32);
+    const auto model = golden.Model(Precision::kFp32);
     const at::Tensor ours = Expect(model->Logits(golden.batch));
     const at::Tensor theirs = golden.Logits("logits"), exact = golden.Logits("logits64");
     CHECK(Furthest(ours, theirs) < 5e-4);
@@ -118,7 +40,7 @@ TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
   for (const std::string& name : kCases) {
     INFO(name);
     const Golden golden(name);
-    const auto model = golden.Model(name, Precision::kFp32);
+    const auto model = golden.Model(Precision::kFp32);
     at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
     const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
     CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
@@ -137,9 +59,8 @@ TEST_CASE("each step at 2e-4 has PEFT's loss", "[golden]") {
   for (const std::string& name : kCases) {
     INFO(name);
     const Golden golden(name);
-    const auto model = golden.Model(name, Precision::kFp32);
-    std::ifstream file(CasePath(name) / "steps.json");
-    const nlohmann::json steps = nlohmann::json::parse(file);
+    const auto model = golden.Model(Precision::kFp32);
+    const nlohmann::json steps = golden.Json("steps.json");
     at::Tensor rates = at::full({model->adapter().ParameterCount()}, 2e-4);
     for (const Adapter::Slot& slot : model->adapter().Slots()) {
       if (slot.kind != Adapter::SlotKind::kA) rates.narrow(0, slot.offset, slot.size()).mul_(steps["b_factor"].get<double>());
@@ -166,7 +87,7 @@ TEST_CASE("bf16 follows fp32 at bf16's distance", "[golden]") {
   for (const std::string& name : kCases) {
     INFO(name);
     const Golden golden(name);
-    const auto model = golden.Model(name, Precision::kBf16);
+    const auto model = golden.Model(Precision::kBf16);
     CHECK(Distance(Expect(model->Logits(golden.batch)), golden.Logits("logits64")) < 0.03);
     at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
     const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
@@ -185,7 +106,7 @@ TEST_CASE("the same micro-batch gives the same bits, whatever else runs", "[gold
     const Golden golden(name);
     for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
       if (precision == Precision::kBf16 && !CpuHasBf16()) continue;
-      const auto model = golden.Model(name, precision);
+      const auto model = golden.Model(precision);
       std::vector<at::Tensor> gradients(4);
       std::vector<std::thread> lanes;
       for (at::Tensor& gradient : gradients) {
@@ -204,7 +125,7 @@ TEST_CASE("the same micro-batch gives the same bits, whatever else runs", "[gold
 TEST_CASE("an adapter folded into the weights gives the adapter's logits", "[golden]") {
   for (const std::string& name : kCases) {
     const Golden golden(name);
-    const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+    const Adapter adapter = Expect(ReadPeftAdapter(golden.path / "adapter", golden.directory.config()));
     LoadOptions options;
     options.patch = MergePatch(adapter);
     Adapter zeros = Expect(Adapter::Create(golden.directory.config(), {}));
@@ -218,14 +139,14 @@ TEST_CASE("an adapter's files keep every bit, and are the same each time", "[gol
   for (const std::string& name : kCases) {
     const Golden golden(name);
     const TempDirectory out;
-    const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+    const Adapter adapter = Expect(ReadPeftAdapter(golden.path / "adapter", golden.directory.config()));
     REQUIRE(WritePeftAdapter(out.path() + "/a", adapter).ok());
     REQUIRE(WritePeftAdapter(out.path() + "/b", adapter).ok());
     for (const char* file : {"/adapter_model.safetensors", "/adapter_config.json"}) {
       CHECK(Expect(ReadFile(out.path() + "/a" + file)) == Expect(ReadFile(out.path() + "/b" + file)));
     }
     CHECK(Expect(ReadFile(out.path() + "/a/adapter_model.safetensors")) ==
-          Expect(ReadFile((CasePath(name) / "adapter/adapter_model.safetensors").string())));
+          Expect(ReadFile((golden.path / "adapter/adapter_model.safetensors").string())));
     const Adapter again = Expect(ReadPeftAdapter(out.path() + "/a", golden.directory.config()));
     CHECK(at::equal(again.values(), adapter.values()));
     CHECK(again.linears()[0].scaling == adapter.linears()[0].scaling);
@@ -235,11 +156,11 @@ TEST_CASE("an adapter's files keep every bit, and are the same each time", "[gol
 TEST_CASE("experts fused as PEFT has them on transformers 5 give its logits", "[golden]") {
   int64_t compared = 0;
   for (const std::string& name : kCases) {
-    if (!std::filesystem::exists(CasePath(name) / "fused")) continue;
+    if (!std::filesystem::exists(DecoderCasesFolder() / name / "fused")) continue;
     INFO(name);
     ++compared;
     const Golden golden(name);
-    const Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "fused", golden.directory.config()));
+    const Adapter adapter = Expect(ReadPeftAdapter(golden.path / "fused", golden.directory.config()));
     CHECK(adapter.config().was_fused);
     const auto model = Expect(LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, {})), adapter));
     const at::Tensor ours = Expect(model->Logits(golden.batch)), theirs = golden.Logits("fused_logits"),
@@ -257,13 +178,12 @@ TEST_CASE("experts fused as PEFT has them on transformers 5 give its logits", "[
 }
 
 TEST_CASE("noise in a router is refused in training alone", "[golden]") {
-  const std::string name = "mixtral_attention";
+  const Golden golden("mixtral_attention");
   const TempDirectory noisy;
   for (const char* file : {"config.json", "model.safetensors"}) {
-    std::filesystem::copy(CasePath(name) / file, std::filesystem::path(noisy.path()) / file);
+    std::filesystem::copy(golden.path / file, std::filesystem::path(noisy.path()) / file);
   }
-  std::ifstream file(CasePath(name) / "config.json");
-  nlohmann::json config = nlohmann::json::parse(file);
+  nlohmann::json config = golden.Json("config.json");
   config["router_jitter_noise"] = 0.1;
   REQUIRE(WriteFileAtomically(noisy.path() + "/config.json", config.dump()).ok());
   const ModelDirectory directory = Expect(ModelDirectory::Open(noisy.path()));
@@ -276,7 +196,7 @@ TEST_CASE("noise in a router is refused in training alone", "[golden]") {
 
 TEST_CASE("an adapter of another base is refused by name", "[golden]") {
   const Golden golden("gqa_tied"), other("one_kv_head_biased");
-  const auto result = ReadPeftAdapter(CasePath("gqa_tied") / "adapter", other.directory.config());
+  const auto result = ReadPeftAdapter(golden.path / "adapter", other.directory.config());
   REQUIRE(!result.ok());
   CHECK(result.error().code == ErrorCode::kData);
   CHECK(result.error().Format().find("another base") != std::string::npos);
@@ -305,7 +225,7 @@ TEST_CASE("with dropout the gradient is that of the loss with the same masks", "
   const std::string name = "gqa_tied";
   if (std::find(kCases.begin(), kCases.end(), name) == kCases.end()) return;
   const Golden golden(name);
-  Adapter adapter = Expect(ReadPeftAdapter(CasePath(name) / "adapter", golden.directory.config()));
+  Adapter adapter = Expect(ReadPeftAdapter(golden.path / "adapter", golden.directory.config()));
   REQUIRE(adapter.SetDropout(0.25).ok());
   const auto model = Expect(
       LoraModel::Create(Expect(DecoderWeights::Load(golden.directory, Precision::kFp32, {.for_training = true})), adapter));

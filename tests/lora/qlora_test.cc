@@ -1,28 +1,14 @@
 // A base kept in NF4: products against those of the dequantized weights, bit for bit, and training against what PEFT and
 // bitsandbytes computed (tests/golden/make_nf4.py).
-#include <ATen/ATen.h>
+#include "tests/lora/golden_case.h"
+
 #include <ATen/Parallel.h>
 
-#include <catch2/catch.hpp>
-#include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "base/files.h"
-#include "lora/lora_model.h"
-#include "lora/peft_files.h"
 #include "model/format/nf4_checkpoint.h"
-#include "model/format/safetensors.h"
 
 namespace lorry {
 namespace {
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().Format());
-  return std::move(result).value();
-}
 
 std::shared_ptr<const Nf4Tensor> Quantized(int64_t out, int64_t in, at::ScalarType dtype, uint64_t seed) {
   at::manual_seed(seed);
@@ -55,39 +41,12 @@ const std::vector<Shape> kShapes = {{{1}, 1, 1},    {{33}, 64, 5},           {{6
                                     {{40}, 1, 17},  {{96, 1}, 576, 270},     {{31}, 130, 64},      {{5, 64}, 200, 2},
                                     {{70}, 63, 41}, {{192, 64, 64}, 192, 90}};
 
-struct Golden {
-  explicit Golden(const std::string& folder)
-      : path("tests/golden/nf4/" + folder),
-        directory(Expect(ModelDirectory::Open(path))),
-        expected(Expect(SafetensorsFile::Open(path / "expected.safetensors"))) {
-    std::ifstream file(path / "batch.json");
-    for (const auto& document : nlohmann::json::parse(file)) {
-      batch.Append(document["ids"].get<std::vector<int32_t>>(), document["loss"].get<std::vector<uint8_t>>());
-    }
-  }
-  at::Tensor Get(const std::string& tensor) const {
-    const TensorView* view = expected.Find(tensor);
-    REQUIRE(view != nullptr);
-    if (view->dtype == DType::kF64) {
-      return at::from_blob(const_cast<std::byte*>(view->bytes.data()), view->shape, at::kDouble).clone();
-    }
-    return Expect(ViewOf(*view)).clone();
-  }
+struct Golden : GoldenCase {
+  explicit Golden(const std::string& folder) : GoldenCase("tests/golden/nf4/" + folder) {}
   std::unique_ptr<LoraModel> Model(bool nf4, Precision precision = Precision::kFp32) const {
-    auto base = Expect(DecoderWeights::Load(directory, precision, {.for_training = true, .nf4 = nf4}));
-    return Expect(LoraModel::Create(base, Expect(ReadPeftAdapter(path / "adapter", directory.config()))));
+    return GoldenCase::Model(precision, {.for_training = true, .nf4 = nf4});
   }
-
-  std::filesystem::path path;
-  ModelDirectory directory;
-  SafetensorsFile expected;
-  PackedBatch batch;
 };
-
-double Distance(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
-  return (x - y).norm().item<double>() / (y.norm().item<double>() + 1e-30);
-}
 
 }  // namespace
 
@@ -144,9 +103,7 @@ TEST_CASE("ATen dequantizes to the same numbers", "[qlora]") {
 TEST_CASE("loss and gradients on a stored checkpoint are those of PEFT and bitsandbytes", "[qlora][golden]") {
   const Golden golden("double");
   const auto model = golden.Model(true);
-  std::vector<at::Tensor> logits;
-  for (int64_t d = 0; d < golden.batch.Documents(); ++d) logits.push_back(golden.Get("logits." + std::to_string(d)));
-  CHECK((Expect(model->Logits(golden.batch)) - at::cat(logits)).abs().max().item<double>() < 5e-4);
+  CHECK(Furthest(Expect(model->Logits(golden.batch)), golden.Logits("logits")) < 5e-4);
   at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
   const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
   CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
@@ -160,21 +117,15 @@ TEST_CASE("loss and gradients on a stored checkpoint are those of PEFT and bitsa
 TEST_CASE("twenty steps on NF4 have the losses of PEFT and bitsandbytes", "[qlora][golden]") {
   const Golden golden("double");
   const auto model = golden.Model(true);
-  std::ifstream file(golden.path / "steps.json");
   at::Tensor gradient = at::empty({model->adapter().ParameterCount()}, at::kFloat);
-  at::Tensor m = at::zeros_like(gradient), v = at::zeros_like(gradient);
+  const at::Tensor rates = at::full_like(gradient, 2e-4);
+  PlainAdam optimizer;
   double worst = 0.0;
-  int step = 0;
-  for (const double expected : nlohmann::json::parse(file).get<std::vector<double>>()) {
+  for (const double expected : golden.Json("steps.json").get<std::vector<double>>()) {
     const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
     const auto tokens = static_cast<double>(loss.target_tokens);
     worst = std::max(worst, std::abs(loss.loss / tokens - expected));
-    const at::Tensor g = gradient / tokens;
-    ++step;
-    m.mul_(0.9).add_(g, 0.1);
-    v.mul_(0.999).addcmul_(g, g, 0.001);
-    const double correction = 1 - std::pow(0.9, step), spread = std::sqrt(1 - std::pow(0.999, step));
-    model->adapter().values().addcdiv_(m, (v.sqrt() / spread).add_(1e-8), -2e-4 / correction);
+    optimizer.Step(model->adapter().values(), gradient / tokens, rates);
     model->AdapterChanged();
   }
   CHECK(worst < 2e-5);
