@@ -7,7 +7,9 @@ Prints one line a run and a last line of JSON: the median tokens/s of each side 
 peak resident memory, and the ratios. The peer is bench/peers/peft_sft.py; --sort is its batches of like length. --qlora: both sides keep
 the base in NF4 (the peer by bitsandbytes), and our own run on the whole base stands beside them.
 """
-import argparse, json, os, pathlib, statistics, subprocess, sys, tempfile
+import argparse, json, pathlib, statistics, subprocess, tempfile
+
+import train_task
 
 
 def peer(args):
@@ -18,35 +20,20 @@ def peer(args):
 
 
 def lorry(args, work, number, kind="lora"):
-    run = f"{work}/run-{kind}{number}"
-    os.makedirs(f"{run}/attempts/1")
     rows = f"{work}/rows.jsonl"
     with open(rows, "w") as f:
         for i, line in enumerate(open(args.data)):
             if i == 8 * args.steps:
                 break
             f.write(line)
-    inputs = {"base_model": os.path.abspath(args.model), "train": rows}
-    job = {"kind": "finetune", "name": "bench", "project": "bench", "base_model": inputs["base_model"],
-           "dataset": {"path": rows, "max_length": 512, "too_long": "truncate", "shuffle": False},
-           "adapter": {"type": kind, "r": 16, "alpha": 32},
-           "training": {"max_steps": args.steps, "rows_per_micro_batch": 4, "micro_batches_per_step": 2, "learning_rate": 2e-4,
-                        "lr_scheduler": "constant", "precision": "bf16" if args.dtype == "bfloat16" else "fp32"},
-           "resources": {"cpus": 2}, "output": {"adapter": "bench/adapter"}}
-    task = {"schema": 1, "run": "R1", "attempt": 1, "epoch": 1, "kind": "finetune", "job": job, "attempt_dir": f"{run}/attempts/1",
-            "run_dir": run, "cache_dir": f"{work}/cache{number}", "socket": None, "ranks": 1, "lanes": 2, "threads_per_lane": 1,
-            "inputs": inputs, "resume_from": None, "shards": []}
-    json.dump(task, open(f"{run}/task.json", "w"))
-    child = subprocess.Popen([args.train_program, "--task", f"{run}/task.json"], stdout=subprocess.PIPE, text=True)
-    steps = [x for x in map(json.loads, child.stdout) if x["t"] == "step"]
-    _, status, usage = os.wait4(child.pid, 0)
-    if status != 0:
-        sys.exit(f"lorry-train ended with status {status}")
+    job = train_task.job(args.model, rows, args.steps, args.dtype)
+    job["adapter"]["type"] = kind
+    steps, _, peak_mb = train_task.train(args.train_program, f"{work}/run-{kind}{number}", job)
     timed = steps[5:]
     seconds = sum(x["seconds"] for x in timed)
     return {"tokens_per_s": round(sum(x["tokens"] for x in timed) / seconds, 1),
             "loss_tokens_per_s": round(sum(x["loss_tokens"] for x in timed) / seconds, 1),
-            "seconds": round(seconds, 2), "peak_rss_mb": usage.ru_maxrss // 1024, "first_loss": round(steps[0]["loss"], 4),
+            "seconds": round(seconds, 2), "peak_rss_mb": peak_mb, "first_loss": round(steps[0]["loss"], 4),
             "last5_loss": round(sum(x["loss"] for x in steps[-5:]) / 5, 4)}
 
 

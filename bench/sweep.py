@@ -9,41 +9,22 @@ says so. Prints one line a side and a last line of JSON.
 """
 import argparse, json, os, pathlib, subprocess, sys, tempfile, time
 
+import train_task
+
 RATES, RANKS = (5e-5, 1e-4, 2e-4, 4e-4), (8, 16)
 
 
-def job_of(args, work, changes):
-    job = {"kind": "finetune", "name": "bench", "project": "bench", "base_model": os.path.abspath(args.model),
-           "dataset": {"path": f"{work}/rows.jsonl", "validation": f"{work}/held_out.jsonl", "max_length": 512, "too_long": "truncate",
-                       "shuffle": False},
-           "adapter": {"r": 16, "alpha": 32},
-           "training": {"max_steps": args.steps, "rows_per_micro_batch": 4, "micro_batches_per_step": 2, "learning_rate": 2e-4,
-                        "lr_scheduler": "constant", "precision": "bf16" if args.dtype == "bfloat16" else "fp32"},
-           "resources": {"cpus": 2}, "output": {"adapter": "bench/adapter"}}
+def lorry(args, work, name, changes):
+    """Seconds and peak MB of one lorry-train."""
+    job = train_task.job(args.model, f"{work}/rows.jsonl", args.steps, args.dtype)
+    job["dataset"]["validation"] = f"{work}/held_out.jsonl"
     for path, value in changes.items():
         section, _, key = path.partition(".")
         if key:
             job[section][key] = value
         else:
             job[section] = value
-    return job
-
-
-def lorry(args, work, name, changes):
-    """Seconds and peak bytes of one lorry-train."""
-    run = f"{work}/{name}"
-    os.makedirs(f"{run}/attempts/1")
-    inputs = {"base_model": os.path.abspath(args.model), "train": f"{work}/rows.jsonl", "validation": f"{work}/held_out.jsonl"}
-    task = {"schema": 1, "run": "R1", "attempt": 1, "epoch": 1, "kind": "finetune", "job": job_of(args, work, changes),
-            "attempt_dir": f"{run}/attempts/1", "run_dir": run, "cache_dir": f"{run}/cache", "socket": None, "ranks": 1, "lanes": 2,
-            "threads_per_lane": 1, "inputs": inputs, "resume_from": None, "shards": []}
-    json.dump(task, open(f"{run}/task.json", "w"))
-    start = time.monotonic()
-    child = subprocess.Popen([args.train_program, "--task", f"{run}/task.json"], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status != 0:
-        sys.exit(f"lorry-train ended with status {status}")
-    return time.monotonic() - start, usage.ru_maxrss // 1024
+    return train_task.train(args.train_program, f"{work}/{name}", job)[1:]
 
 
 def peer(args, rank, rate):
