@@ -77,6 +77,10 @@ void CheckSweep(const JobSpec& job, const SweepSpec& sweep, bool validated, Read
   size_t points = 1;
   for (const auto& [key, values] : sweep.space) {
     points = std::min(points * values.size(), kMaxSweepPoints + 1);
+    if (job.finetune()->adapter.init_from && key.starts_with("adapter.")) {
+      context.FailAt("sweep.space." + key, "comes from adapter.init_from", "leave it out");
+      continue;
+    }
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const auto near = NearestName(key, known);
     context.FailAt("sweep.space." + EscapeControl(key, 64), "a sweep cannot vary this",
@@ -103,7 +107,8 @@ void CheckFinetune(FinetuneSpec& job, ReadContext& context) {
     context.FailAt("adapter.dropout", "together with adapter.dora is not in this version", "only 0 is carried out");
     context.errors.back().code = ErrorCode::kUnsupported;
   }
-  if (job.adapter.init_from) {
+  // A job in JSON has every default written out: there nobody gave them.
+  if (job.adapter.init_from && !context.from_json) {
     for (const char* key : {"adapter.r", "adapter.alpha", "adapter.target_modules", "adapter.rslora", "adapter.dora",
                             "adapter.rank_pattern", "adapter.alpha_pattern"}) {
       if (context.Given(key)) context.FailAt(key, "comes from adapter.init_from", "leave it out");

@@ -71,6 +71,23 @@ resources: {{cpus: 1}}
         assert answers == [expected] * len(lines), (model_line, answers, expected)
 
 
+def check_continued(home, run):
+    """A training that begins with an adapter, alone and as a sweep; what belongs to the adapter cannot be said beside it."""
+    home.lorry("pull", run, "--to", home.path / "first")
+    adapter = next((home.path / "first").rglob("adapter_config.json")).parent
+    text = (home.path / "finetune.yaml").read_text().replace("{r: 4, alpha: 8}", f"{{init_from: {adapter}}}").replace("t/thing, alias: prod", "t/more")
+    job = home.write("more.yaml", text)
+    assert home.lorry("plan", job)["steps"] == 6
+    more = home.submit(job)
+    assert home.wait(more)["state"] == "succeeded", home.run("logs", more).stdout
+    swept = home.submit(home.write("swept.yaml", text.replace("t/more", "t/swept") + "sweep: {space: {training.learning_rate: [1.0e-3, 1.0e-4]}}\n"))
+    assert home.wait(swept)["state"] == "succeeded", home.run("logs", swept).stdout
+    for addition, says in (("adapter: {r: 4, ", "adapter.r: comes from adapter.init_from"), ("sweep: {space: {adapter.r: [4, 8]}}\n", "sweep.space.adapter.r: comes from")):
+        both = text.replace("adapter: {", addition, 1) if addition.startswith("adapter") else text + addition
+        refused = home.run("submit", home.write("both.yaml", both))
+        assert refused.returncode == 2 and says in refused.stderr, refused
+
+
 def check_download(home, name, expected_files):
     """Bytes over HTTP equal the registry's digests."""
     shown = home.lorry("adapter", "show", name)
@@ -101,6 +118,7 @@ def main():
         for run in (tune, batch):
             assert check_run(home, run) > 0
         assert home.lorry("ledger", "verify") is not None
+        check_continued(home, tune)
         again = home.submit(home.path / "finetune.yaml", "--id", "same")
         assert home.submit(home.path / "finetune.yaml", "--id", "same") == again
         home.wait(again)
