@@ -140,14 +140,26 @@ MappedFile::~MappedFile() {
   if (address_ != nullptr) ::munmap(address_, size_);
 }
 
-TempDirectory::TempDirectory() {
+Result<std::unique_ptr<TempDirectory>> TempDirectory::Make() {
   const char* root = std::getenv("TMPDIR");
-  std::string pattern = std::string(root != nullptr && *root != '\0' ? root : "/tmp") + "/lorry-XXXXXX";
-  if (::mkdtemp(pattern.data()) == nullptr) std::abort();  // no temporary folder at all: nothing sensible can follow
-  path_ = pattern;
+  std::string path = std::string(root != nullptr && *root != '\0' ? root : "/tmp") + "/lorry-XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) {
+    Error error = ErrnoError("cannot make a temporary folder", path);
+    error.code = ErrorCode::kStorage;
+    error.hint = "make room there, or let TMPDIR name another place";
+    return error;
+  }
+  return std::unique_ptr<TempDirectory>(new TempDirectory(std::move(path)));
+}
+
+TempDirectory::TempDirectory() {
+  const Result<std::unique_ptr<TempDirectory>> made = Make();
+  if (!made.ok()) std::abort();
+  std::swap(path_, (*made)->path_);
 }
 
 TempDirectory::~TempDirectory() {
+  if (path_.empty()) return;
   std::error_code ignored;
   fs::remove_all(path_, ignored);
 }

@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -71,6 +73,9 @@ class MappedFile {
 // A folder of its own under $TMPDIR (else /tmp), removed with all it holds.
 class TempDirectory {
  public:
+  // kStorage where there is no room or no such place.
+  static Result<std::unique_ptr<TempDirectory>> Make();
+  // For tests: ends the process where none can be made.
   TempDirectory();
   ~TempDirectory();
   TempDirectory(const TempDirectory&) = delete;
@@ -78,6 +83,7 @@ class TempDirectory {
   const std::string& path() const { return path_; }
 
  private:
+  explicit TempDirectory(std::string path) : path_(std::move(path)) {}
   std::string path_;
 };
 

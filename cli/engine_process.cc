@@ -11,11 +11,11 @@
 namespace lorry {
 
 Result<nlohmann::json> AskEngine(const std::vector<std::string>& words, int& exit_status) {
-  const TempDirectory folder;
+  LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<TempDirectory> folder, TempDirectory::Make());
   SpawnOptions spawn;
   spawn.argv = {ProgramDirectory() + "/lorry-batch"};
   spawn.argv.insert(spawn.argv.end(), words.begin(), words.end());
-  spawn.stdout_path = folder.path() + "/answer.json";
+  spawn.stdout_path = folder->path() + "/answer.json";
   spawn.own_group = false;
   Result<ChildProcess> child = ChildProcess::Start(spawn);
   if (!child.ok() && child.error().code == ErrorCode::kNotFound) {

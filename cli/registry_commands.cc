@@ -69,7 +69,7 @@ Result<Source> SourceOf(Session& session, const ImportOptions& options) {
   ImportGgufOptions conversion;
   conversion.dtype = *dtype;
   session.terminal().Progress("converting " + options.path, 0, 0);
-  source.converted = std::make_unique<TempDirectory>();
+  LORRY_ASSIGN_OR_RETURN(source.converted, TempDirectory::Make());
   source.folder = source.converted->path() + "/model";
   LORRY_TRY(ImportGguf(options.path, source.folder, conversion));
   return source;

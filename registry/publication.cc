@@ -187,20 +187,22 @@ Status CheckFileList(const std::vector<BlobEntry>& files) {
 
 Status CheckModelFiles(const BlobStore& blobs, const std::vector<BlobEntry>& files) {
   LORRY_TRY(CheckFiles(blobs, files));
-  const TempDirectory view;  // links to the blobs under their names, where the model reader finds them
+  // Links to the blobs under their names, where the model reader finds them.
+  LORRY_ASSIGN_OR_RETURN(const std::unique_ptr<TempDirectory> folder, TempDirectory::Make());
+  const std::string& view = folder->path();
   for (const BlobEntry& file : files) {
     if (file.path.find('/') != std::string::npos) continue;
     std::error_code failed;
-    std::filesystem::create_symlink(std::filesystem::absolute(blobs.PathOf(file.digest)),
-                                    std::filesystem::path(view.path()) / file.path, failed);
+    std::filesystem::create_symlink(std::filesystem::absolute(blobs.PathOf(file.digest)), std::filesystem::path(view) / file.path,
+                                    failed);
     if (failed) return MakeError(ErrorCode::kStorage, fmt::format("cannot link {}: {}", file.path, failed.message()));
   }
-  Result<ModelDirectory> model = ModelDirectory::Open(view.path());
+  Result<ModelDirectory> model = ModelDirectory::Open(view);
   if (model.ok()) return OkStatus();
   Error error = std::move(model).error();
   for (std::string* text : {&error.file, &error.message}) {  // people know the file by its own name
-    for (size_t at = text->find(view.path()); at != std::string::npos; at = text->find(view.path())) {
-      text->erase(at, view.path().size() + (text->compare(at + view.path().size(), 1, "/") == 0 ? 1 : 0));
+    for (size_t at = text->find(view); at != std::string::npos; at = text->find(view)) {
+      text->erase(at, view.size() + (text->compare(at + view.size(), 1, "/") == 0 ? 1 : 0));
     }
   }
   if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kData;
