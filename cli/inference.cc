@@ -14,34 +14,17 @@
 namespace lorry {
 namespace {
 
-enum class Kind { kModel, kAdapter };
-
-// `found` is of that kind; where it is of the other, says how that one is given.
-Status CheckKind(const LocalModel& found, const std::string& given, Kind kind) {
-  const bool adapter = kind == Kind::kAdapter;
-  const char* its_file = adapter ? "adapter_config.json" : "config.json";
-  const char* the_others = adapter ? "config.json" : "adapter_config.json";
-  if (FileExists(found.path + "/" + its_file)) return OkStatus();
-  if (FileExists(found.path + "/" + the_others)) {
-    return adapter ? MakeError(ErrorCode::kUsage, given + " is a model, not an adapter", "give it as --model")
-                   : MakeError(ErrorCode::kUsage, given + " is an adapter, not a model",
-                               "give it as --adapter, and its base as --model");
-  }
-  return MakeError(
-      ErrorCode::kNotFound, fmt::format("{} has no {}", given, its_file),
-      adapter ? "an adapter is a folder as PEFT writes it" : "a model is a folder as Hugging Face lays it out, or a .gguf");
-}
-
 // --model DIR and, where there is one, --adapter DIR. The models live as long as `kept`.
 Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter,
                                                 std::vector<LocalModel>& kept) {
   LORRY_ASSIGN_OR_RETURN(LocalModel base, FindModel(session, model));
-  LORRY_TRY(CheckKind(base, model, Kind::kModel));
+  LORRY_TRY(CheckKind(base, model, false));
   std::vector<std::string> arguments = {"--model", base.path};
   kept.push_back(std::move(base));
   if (!adapter.empty()) {
     LORRY_ASSIGN_OR_RETURN(LocalModel found, FindModel(session, adapter));
-    LORRY_TRY(CheckKind(found, adapter, Kind::kAdapter));
+    LORRY_TRY(CheckKind(found, adapter, true));
+    LORRY_TRY(CheckTrainedOn(session, found, kept.front()));
     arguments.insert(arguments.end(), {"--adapter", found.path});
     kept.push_back(std::move(found));
   }
@@ -104,6 +87,7 @@ Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options)
 
 Result<int> RunTokenizeCommand(Session& session, const TokenizeOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const LocalModel model, FindModel(session, options.model));
+  if (FileExists(model.path + "/adapter_config.json")) LORRY_TRY(CheckKind(model, options.model, false));
   LORRY_ASSIGN_OR_RETURN(const TokenizeReport report, TokenizeReport::ForModel(model.path));
   EncodeRowOptions encode;
   LORRY_ASSIGN_OR_RETURN(encode.loss_on, ParseLossOn(options.loss_on));

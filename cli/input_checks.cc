@@ -79,6 +79,11 @@ class InputCheck {
     }
     std::optional<LocalModel> model = Locate(key, reference);
     if (!model) return std::nullopt;
+    // What is no model at all has a better reason below.
+    if (const Status kind = CheckKind(*model, reference, false); !kind.ok() && kind.error().code == ErrorCode::kUsage) {
+      Fail(key, kind.error());
+      return std::nullopt;
+    }
     Result<ModelDirectory> directory = ModelDirectory::Open(model->path);
     if (!directory.ok()) {
       Fail(key, directory.error());
@@ -135,6 +140,9 @@ class InputCheck {
   void CheckAdapterFits(const std::string& key, const std::string& directory) {
     const Result<SafetensorsFile> weights = SafetensorsFile::Open(directory + "/adapter_model.safetensors");
     if (!weights.ok()) return Fail(key, weights.error());
+    for (const TensorView& tensor : weights->tensors()) {
+      checked_.facts.adapter_parameters += static_cast<int64_t>(tensor.ElementCount());
+    }
     if (!checked_.facts.model) return;
     std::map<std::string, std::vector<int64_t>> layers;
     for (const ExpectedTensor& module : LinearModules(*checked_.facts.model)) layers[module.name] = module.shape;
@@ -261,10 +269,17 @@ class InputCheck {
     }
   }
 
+  void CheckBatchAdapter(const LocalModel& adapter, const std::string& given, const std::optional<LocalModel>& model) {
+    Status usable = CheckKind(adapter, given, true);
+    if (usable.ok() && model) usable = CheckTrainedOn(session_, adapter, *model);
+    if (!usable.ok()) return Fail("adapter", usable.error());
+    CheckAdapterFits("adapter", adapter.path);
+  }
+
   void CheckBatch(const BatchSpec& job) {
     const std::optional<LocalModel> model = CheckModel("model", job.model);
     if (job.adapter) {
-      if (const auto adapter = Locate("adapter", *job.adapter)) CheckAdapterFits("adapter", adapter->path);
+      if (const auto adapter = Locate("adapter", *job.adapter)) CheckBatchAdapter(*adapter, *job.adapter, model);
     }
     CheckWritable("output", job.output);
     if (job.prompt) {
@@ -301,7 +316,9 @@ class InputCheck {
       ++facts.rows;
       const bool encoded = report != nullptr && (strict || facts.rows <= kMaxCountedRows);
       if (const Status sound = CheckBatchRow(**row, rules, encoded ? report : nullptr); !sound.ok()) {
-        ++facts.faulty_rows;
+        if (++facts.faulty_rows == 1 && !strict) {
+          Note("the first faulty row: " + FaultOfJob(sound.error(), job.input, (*row)->line).Format());
+        }
         if (strict) Fail("input", FaultOfJob(sound.error(), job.input, (*row)->line));
       }
       if (facts.rows % kProgressEvery == 0) {

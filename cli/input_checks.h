@@ -19,7 +19,8 @@ struct InputFacts {
   std::optional<ModelConfig> model;  // where its files are at hand
   std::string model_version;         // "org/name@v3" of a registry's model; empty for a directory
   uint64_t model_bytes = 0;
-  int64_t rows = 0;  // of the training file or batch input
+  int64_t adapter_parameters = 0;  // of the adapter that the job begins with or uses
+  int64_t rows = 0;                // of the training file or batch input
   int64_t validation_rows = 0;
   int64_t faulty_rows = 0;    // batch rows that will end in errors.jsonl
   int64_t tokens = 0;         // of the counted rows, of a batch their prompts', cut at max_length; 0: not known

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -33,7 +34,7 @@ Result<std::optional<LocalModel>> LinkedFromHome(Session& session, const nlohman
   for (const auto& file : version.at("files")) {
     if (!FileExists(BlobPath(session.home(), file.at("digest").get<std::string>()))) return std::optional<LocalModel>();
   }
-  auto links = std::make_shared<TempDirectory>();
+  LORRY_ASSIGN_OR_RETURN(std::shared_ptr<TempDirectory> links, TempDirectory::Make());
   for (const auto& file : version.at("files")) {
     LORRY_ASSIGN_OR_RETURN(const std::string target, SafePath(links->path(), file.at("path").get<std::string>()));
     LORRY_TRY(MakeDirectories(fs::path(target).parent_path().string()));
@@ -70,7 +71,7 @@ Status FetchHeader(SchedulerClient& scheduler, const Digest& digest, const std::
 }
 
 Result<LocalModel> HeadersFromRegistry(Session& session, const nlohmann::json& version, LocalModel model) {
-  const auto folder = std::make_shared<TempDirectory>();
+  LORRY_ASSIGN_OR_RETURN(const std::shared_ptr<TempDirectory> folder, TempDirectory::Make());
   nlohmann::json others = nlohmann::json::array();
   for (const auto& file : version.at("files")) {
     const std::string relative = file.at("path").get<std::string>();
@@ -90,12 +91,24 @@ Result<LocalModel> HeadersFromRegistry(Session& session, const nlohmann::json& v
   return model;
 }
 
+// One digest of all weight files of a version, whatever its name.
+std::string WeightsOf(const nlohmann::json& version) {
+  std::map<std::string, std::string> weights;
+  for (const auto& file : version.at("files")) {
+    const std::string path = file.at("path").get<std::string>();
+    if (path.ends_with(".safetensors")) weights[path] = file.at("digest").get<std::string>();
+  }
+  return Sha256Of(nlohmann::json(weights).dump()).hex();
+}
+
 Result<LocalModel> FromRegistry(Session& session, const std::string& reference, ModelPart part) {
   LORRY_ASSIGN_OR_RETURN(const nlohmann::json version, session.Ask("registry.resolve", {{"reference", reference}}));
   LORRY_ASSIGN_OR_RETURN(std::optional<LocalModel> linked, LinkedFromHome(session, version));
   LocalModel model = linked ? std::move(*linked) : LocalModel{};
   model.reference = version.at("reference").get<std::string>();
   model.digest = version.at("digest").get<std::string>();
+  model.weights = WeightsOf(version);
+  if (const auto base = version.find("base"); base != version.end() && base->is_string()) model.base = base->get<std::string>();
   if (linked) return model;
   model.path = session.home() + "/cache/models/" + model.digest;
   if (FileExists(model.path)) {
@@ -162,6 +175,29 @@ Result<LocalModel> FindModel(Session& session, const std::string& reference, Mod
   }
   LORRY_ASSIGN_OR_RETURN(const std::string name, ApplyForm(TextForm::kReference, reference, ""));
   return FromRegistry(session, name, part);
+}
+
+Status CheckKind(const LocalModel& found, const std::string& given, bool adapter) {
+  const char* its_file = adapter ? "adapter_config.json" : "config.json";
+  const char* the_others = adapter ? "config.json" : "adapter_config.json";
+  if (FileExists(found.path + "/" + its_file)) return OkStatus();
+  if (FileExists(found.path + "/" + the_others)) {
+    return adapter ? MakeError(ErrorCode::kUsage, given + " is a model, not an adapter", "it goes where a model is asked for")
+                   : MakeError(ErrorCode::kUsage, given + " is an adapter, not a model",
+                               "it goes where an adapter is asked for, and its base where a model is");
+  }
+  return MakeError(
+      ErrorCode::kNotFound, fmt::format("{} has no {}", given, its_file),
+      adapter ? "an adapter is a folder as PEFT writes it" : "a model is a folder as Hugging Face lays it out, or a .gguf");
+}
+
+Status CheckTrainedOn(Session& session, const LocalModel& adapter, const LocalModel& model) {
+  if (adapter.base.empty() || model.digest.empty() || model.reference == adapter.base) return OkStatus();
+  LORRY_ASSIGN_OR_RETURN(const nlohmann::json base, session.Ask("registry.resolve", {{"reference", adapter.base}}));
+  if (WeightsOf(base) == model.weights) return OkStatus();
+  return MakeError(ErrorCode::kUsage,
+                   fmt::format("{} was trained on {}, not on {}", adapter.reference, adapter.base, model.reference),
+                   "use the base that the adapter was trained on");
 }
 
 }  // namespace lorry

@@ -17,6 +17,8 @@ struct LocalModel {
   std::string path;                            // a directory
   std::string reference;                       // "org/name@v3", or the path as given
   std::string digest;                          // of the registry's version; empty for a path
+  std::string weights;                         // of a registry's version: one digest of all its weight files
+  std::string base;                            // of a registry's adapter: the version that it was trained on
   std::shared_ptr<const TempDirectory> links;  // keeps `path` alive where it is a folder of links or headers
 };
 
@@ -28,6 +30,13 @@ enum class ModelPart {
 // `reference` as in a job: a registry name, or a path that is absolute or exists. Errors: kNotFound, kUnreachable where only a
 // scheduler knows the name, kData.
 Result<LocalModel> FindModel(Session& session, const std::string& reference, ModelPart part = ModelPart::kWhole);
+
+// `found` is an adapter, or is a model; where it is the other of the two, says so. kUsage, kNotFound where it is neither.
+Status CheckKind(const LocalModel& found, const std::string& given, bool adapter);
+
+// Whether a registry's adapter was trained on these weights, under whatever name they are registered. A directory is not known:
+// there only shapes can tell. kUsage where it was not.
+Status CheckTrainedOn(Session& session, const LocalModel& adapter, const LocalModel& model);
 
 // HOME/blobs/sha256/ab/HEX.
 std::string BlobPath(const std::string& home, const std::string& hex);

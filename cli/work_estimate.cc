@@ -100,7 +100,8 @@ void EstimateFinetune(const FinetuneSpec& job, const ResourcesSpec& resources, c
   work.tokens = work.steps * tokens_per_step;
   if (!facts.model || work.tokens == 0) return;
   const ModelConfig& model = *facts.model;
-  const AdapterSize adapter = SizeOfAdapter(job.adapter, model);
+  AdapterSize adapter = SizeOfAdapter(job.adapter, model);
+  if (job.adapter.init_from) adapter = {facts.adapter_parameters, facts.adapter_parameters};
   work.adapter_parameters = adapter.parameters;
   const double loss_share = facts.tokens == 0 ? 1 : static_cast<double>(facts.loss_tokens) / static_cast<double>(facts.tokens);
   const double head = 4.0 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size) * loss_share;

@@ -1,6 +1,7 @@
 #include "scheduler/admission.h"
 
 #include <algorithm>
+#include <map>
 #include <random>
 
 #include <fmt/format.h>
@@ -56,6 +57,15 @@ const wire::Input* FindInput(const std::vector<wire::Input>& inputs, const std::
   return found == inputs.end() ? nullptr : &*found;
 }
 
+// The weight files by their paths.
+std::map<std::string, Digest> WeightsIn(const std::vector<wire::BlobFile>& files) {
+  std::map<std::string, Digest> weights;
+  for (const wire::BlobFile& file : files) {
+    if (file.path.ends_with(".safetensors")) weights.emplace(file.path, file.digest);
+  }
+  return weights;
+}
+
 // Every file that the job names is there as an input; every name is resolved to one.
 Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, RunSpec* spec) {
   for (const wire::Input& input : spec->inputs) {
@@ -83,6 +93,18 @@ Status ResolveInputs(const JobSpec& job, Database& db, RegistryPort* registry, R
     }
     auto resolved = registry->Resolve(db, reference.text);
     if (!resolved.ok()) return SpecError(reference.key, resolved.error().message, resolved.error().hint);
+    const bool wants_adapter = reference.input == "adapter";
+    if (resolved->is_adapter != wants_adapter) {
+      return SpecError(reference.key, fmt::format("{} is {}", resolved->reference,
+                                                  wants_adapter ? "a model, not an adapter" : "an adapter, not a model"));
+    }
+    if (const wire::Input* model = FindInput(spec->inputs, "base_model");
+        wants_adapter && model != nullptr && WeightsIn(model->files) != WeightsIn(resolved->base_files)) {
+      return SpecError(
+          reference.key,
+          fmt::format("{} was trained on {}, which has other weights than the job's model", resolved->reference, resolved->base),
+          "use the base that the adapter was trained on");
+    }
     (reference.input == "base_model" ? spec->model : spec->adapter) = resolved->reference;
     spec->model_created = resolved->created;
     spec->inputs.push_back(wire::Input{reference.input, true, std::move(resolved->files)});

@@ -23,6 +23,9 @@ struct ResolvedReference {
   Digest digest;          // of the version's manifest
   Instant created;        // of the version
   std::vector<wire::BlobFile> files;
+  bool is_adapter = false;
+  std::string base;                        // of an adapter: the version that it was trained on,
+  std::vector<wire::BlobFile> base_files;  // and its files
 };
 
 class RegistryPort {

@@ -97,15 +97,24 @@ Status CheckAgainstRuns(Database& db, const std::string& query, const std::strin
   return OkStatus();
 }
 
+std::vector<wire::BlobFile> FilesOf(const VersionEntry& version) {
+  std::vector<wire::BlobFile> files;
+  for (const ManifestFile& file : version.manifest.files) files.push_back(wire::BlobFile{file.path, file.digest, file.size});
+  return files;
+}
+
 class Registry final : public RegistryPort {
  public:
   explicit Registry(const std::string& home) : blobs_(home) {}
 
   Result<ResolvedReference> Resolve(Database& db, const std::string& reference) override {
     LORRY_ASSIGN_OR_RETURN(const VersionEntry version, ResolveReference(db, reference));
-    ResolvedReference resolved{version.Text(), version.digest, version.manifest.created, {}};
-    for (const ManifestFile& file : version.manifest.files) {
-      resolved.files.push_back(wire::BlobFile{file.path, file.digest, file.size});
+    ResolvedReference resolved{version.Text(), version.digest, version.manifest.created, FilesOf(version), false, {}, {}};
+    resolved.is_adapter = version.manifest.kind == ItemKind::kAdapter;
+    if (const auto& link = version.manifest.base) {
+      LORRY_ASSIGN_OR_RETURN(const VersionEntry base, FindVersion(db, link->name, VersionText(link->version)));
+      resolved.base = base.Text();
+      resolved.base_files = FilesOf(base);
     }
     return resolved;
   }

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -179,6 +180,46 @@ def check_found_by_a_rank(home):
     assert home.lorry("cost", ended["run"])["rows"], "the cost of a failed run is kept"
 
 
+def check_found_by_training(home, whole):
+    """A base with a weight that is no number: plan reads headers alone, the first step finds it, and no version is made."""
+    folder = home.path / "not-a-number"
+    subprocess.run(["cp", "-r", whole, folder], check=True)
+    weights = folder / "model.safetensors"
+    bytes_ = bytearray(weights.read_bytes())
+    bytes_[-4:] = struct.pack("<f", float("nan"))
+    weights.write_bytes(bytes_)
+    job = home.write("nan.yaml", JOB.replace("t/tiny", str(folder)))
+    ended = home.lorry("submit", job, "--wait", status=1)
+    assert (ended["state"], ended["reason"]) == ("failed", "data_error"), ended
+    assert "the loss is" in home.run("explain", ended["run"]).stdout, home.run("explain", ended["run"])
+    assert home.run("adapter", "show", "t/broken").returncode != 0, "a failed run made a version"
+
+
+def check_adapter_of_another_base(home, whole):
+    """An adapter of the registry on other weights of the same shapes: by name, and where the model is a folder."""
+    other = home.path / "other-weights"
+    subprocess.run([sys.executable, tiny_model.__file__, other, "--seed", "2"], check=True)
+    home.lorry("model", "import", other, "--name", "t/other")
+    home.lorry("model", "import", whole, "--name", "t/same")
+    adapter = home.path / "fitting"
+    adapter.mkdir()
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "base_model_name_or_path": "t/tiny"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    layers = [f"base_model.model.model.layers.{i}.self_attn.q_proj.lora_" for i in range(2)]
+    tiny_model.write_safetensors(adapter / "adapter_model.safetensors", {layer + name: (shape, [0.0] * 128) for layer in layers
+                                                                         for name, shape in (("A.weight", [2, 64]), ("B.weight", [64, 2]))})
+    home.lorry("adapter", "import", adapter, "--name", "t/fitting", "--base", "t/tiny")
+    for model, status, says in (("t/other", 2, "t/fitting@v1 was trained on t/tiny@v1, not on t/other@v1"), ("./other-weights", 2, "has other weights than the job's model"),
+                                ("t/same", 0, ""), ("./tiny", 0, ""), ("t/fitting", 2, "t/fitting is an adapter, not a model")):
+        job = home.write("fitting.yaml", BATCH.replace("model: t/tiny", f"model: {model}\nadapter: t/fitting"))
+        done = home.run("submit", job)
+        assert done.returncode == status and says in done.stderr, (model, done)
+    done = home.run("generate", "--model", "t/other", "--adapter", "t/fitting", "--prompt", "a")
+    assert done.returncode == 2 and "was trained on t/tiny@v1" in done.stderr, done
+    done = home.run("plan", home.write("wrong.yaml", BATCH.replace("model: t/tiny", "model: t/tiny\nadapter: t/other")))
+    assert done.returncode == 2 and "t/other is a model, not an adapter" in done.stderr, done
+
+
 def check_found_in_a_row(home):
     job = home.write("rows.yaml", BATCH)
     assert home.lorry("plan", job)["faulty_rows"] == 1
@@ -231,13 +272,16 @@ def check_without_permission():
 def main():
     with Home() as home:
         write_inputs(home)
-        cut_model(home, home.tiny_model())
+        whole = home.tiny_model()
+        cut_model(home, whole)
         failures = check_before_submit(home, BEFORE_SUBMIT)
         assert not failures, "\n".join(failures)
         check_found_by_a_rank(home)
+        check_found_by_training(home, whole)
         check_found_in_a_row(home)
+        check_adapter_of_another_base(home, whole)
     check_without_permission()
-    print(f"{len(BEFORE_SUBMIT)} broken jobs refused before submit, one failed by its program, one row refused in a batch, {len(WITHOUT_PERMISSION) + 2} cases without permission")
+    print(f"{len(BEFORE_SUBMIT)} broken jobs refused before submit, one failed by its program, one in its first step, one row refused in a batch, {len(WITHOUT_PERMISSION) + 2} cases without permission")
 
 
 main()
