@@ -161,18 +161,25 @@ void PrintAddresses(Session& session, const HomeAddresses& addresses, std::strin
                                        addresses.client, addresses.worker, addresses.home));
 }
 
-// What lorryd said of its end: the newest error in its log from byte `begin` on; empty where it said none.
-std::string LastComplaint(const std::string& home, int64_t begin) {
-  const Result<std::string> log = ReadFile(LogPath(home, "lorryd"), kLongestLog);
-  const std::string_view fresh =
-      log.ok() ? std::string_view(*log).substr(std::min<size_t>(begin, log->size())) : std::string_view();
-  const size_t at = fresh.rfind(kErrorMark);
-  if (at == std::string_view::npos) return "";
-  const std::string_view rest = fresh.substr(at + kErrorMark.size());
-  return ": " + EscapeControl(rest.substr(0, rest.find('\n')), 2000);
+// Where the daemons' logs ended before they were started.
+using LogEnds = std::map<std::string, int64_t>;
+
+// What a daemon said of its end: the newest error in its log from byte `begin` on, or the line that it writes where it has no log
+// yet; empty where it said none.
+std::string LastComplaint(const std::string& home, const std::string& daemon, int64_t begin) {
+  const Result<std::string> log = ReadFile(LogPath(home, daemon), kLongestLog);
+  if (!log.ok()) return "";
+  const std::string opening = daemon + ": ";
+  std::string complaint;
+  for (const std::string& line : Split(log->substr(std::min<size_t>(begin, log->size())), '\n')) {
+    const size_t at = line.find(kErrorMark);
+    if (at != std::string::npos) complaint = line.substr(at + kErrorMark.size());
+    if (line.starts_with(opening)) complaint = line.substr(opening.size());
+  }
+  return complaint.empty() ? "" : ": " + EscapeControl(complaint, 2000);
 }
 
-// lorryd's own refusals keep their status; whatever else it dies of, nothing answers.
+// A daemon's own refusals keep their status; whatever else it dies of, nothing answers.
 ErrorCode CodeOfEnd(std::optional<int> status) {
   for (const ErrorCode code : {ErrorCode::kSpec, ErrorCode::kNotAllowed}) {
     if (status == ExitStatusOf(code)) return code;
@@ -180,17 +187,23 @@ ErrorCode CodeOfEnd(std::optional<int> status) {
   return ErrorCode::kUnreachable;
 }
 
-// Waits until the daemons answer; ends them again where they do not. `log_begin`: where lorryd's log ended before they were
-// started.
-Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_t log_begin) {
+// Of the daemon that ended by itself: lorryd where both did, since the worker needs it.
+Error WhyNotReady(const Supervisor& supervisor, const std::string& home, const LogEnds& log_ends) {
+  const std::string who = supervisor.LastStatusOf("lorryd") ? "lorryd" : "lorry-worker";
+  return MakeError(CodeOfEnd(supervisor.LastStatusOf(who)),
+                   "the daemons did not come up" + LastComplaint(home, who, log_ends.at(who)),
+                   fmt::format("see {0}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", home));
+}
+
+// Waits until the daemons answer; ends them again where they do not.
+Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, const LogEnds& log_ends) {
   const int64_t deadline = SystemClock().MonotonicMillis() + kReadyWithin.count();
   while (!IsReady(addresses)) {
     const bool asked_to_end = supervisor.Step(kPollEvery);
     if (asked_to_end || supervisor.restarts() > 3 || SystemClock().MonotonicMillis() > deadline) {
+      const Error error = WhyNotReady(supervisor, addresses.home, log_ends);
       supervisor.EndAll();
-      return MakeError(CodeOfEnd(supervisor.LastStatusOf("lorryd")),
-                       "the daemons did not come up" + LastComplaint(addresses.home, log_begin),
-                       fmt::format("see {}/logs/lorryd.log and lorry-worker.log, or run lorry doctor", addresses.home));
+      return error;
     }
   }
   return OkStatus();
@@ -199,9 +212,13 @@ Status AwaitReady(Supervisor& supervisor, const HomeAddresses& addresses, int64_
 Result<int> WatchHome(Session& session, const UpOptions& options) {
   LORRY_ASSIGN_OR_RETURN(UpPlan plan, MakeUpPlan(session.home(), options));
   Supervisor supervisor(Daemons(plan));
-  const Result<Bytes> log_begin = FileSize(LogPath(session.home(), "lorryd"));
+  LogEnds log_ends;
+  for (const char* daemon : {"lorryd", "lorry-worker"}) {
+    const Result<Bytes> size = FileSize(LogPath(session.home(), daemon));
+    log_ends[daemon] = size.ok() ? size->count() : 0;
+  }
   LORRY_TRY(supervisor.Start());
-  LORRY_TRY(AwaitReady(supervisor, plan.addresses, log_begin.ok() ? log_begin->count() : 0));
+  LORRY_TRY(AwaitReady(supervisor, plan.addresses, log_ends));
   plan.addresses.pid = getpid();
   plan.addresses.start_ticks = ProcessStartTicks(getpid()).value_or(0);
   if (const Status written = WriteHomeAddresses(plan.addresses); !written.ok()) {

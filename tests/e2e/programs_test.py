@@ -4,9 +4,10 @@ import json
 import pathlib
 import socket
 import subprocess
+import sys
 import tempfile
 
-from home import BIN, free_port
+from home import BIN, ROOT, Home, free_port
 
 # program | words | status | what the answer holds
 CASES = [(program, [flag], 0, holds) for program in ("lorry", "lorryd", "lorry-worker", "lorry-train", "lorry-batch")
@@ -37,7 +38,20 @@ def main():
             wrong.append(f"{program} {' '.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     assert not wrong, "\n".join(wrong)
     up_refuses_alike()
+    without_a_temporary_folder()
     print(f"{len(CASES)} answers as promised")
+
+
+def without_a_temporary_folder():
+    """No room for temporary files is a storage error of the command, and no end of lorryd."""
+    with Home(devices="cpu:1", environment={"TMPDIR": "/nowhere"}) as home:
+        model = home.path / "tiny"
+        subprocess.run([sys.executable, ROOT / "tests" / "support" / "tiny_model.py", model], check=True)
+        before = home.processes("lorryd")
+        for words in (("model", "import", model, "--name", "t/tiny"), ("generate", "--model", model, "--prompt", "a")):
+            done = home.run(*words)
+            assert done.returncode == 1 and "cannot make a temporary folder /nowhere" in done.stderr and "TMPDIR" in done.stderr, done
+        assert home.processes("lorryd") == before, "lorryd was started again"
 
 
 def up_refuses_alike():
@@ -51,6 +65,7 @@ def up_refuses_alike():
             ("none", "", ["--port", str(port)], 1, f"port {port} is taken"),
             ("cluster.yaml", "http_prot: 8600\n", [], 2, "http_prot: unknown key"),
             ("cluster.yaml", "bind: 0.0.0.0\n", ["--port", str(free_port())], 4, "need TLS and at least one token"),
+            ("none", "", ["--port", str(free_port()), "--devices", "gpu:nine"], 2, "devices"),
             ("prices.yaml", "prices: {}\n", ["--port", str(free_port())], 2, "prices: expected a list"),
         ]
         for number, (name, text, words, status, says) in enumerate(refusals):
@@ -58,7 +73,8 @@ def up_refuses_alike():
             home.mkdir()
             (home / name).write_text(text)
             for detach in ([], ["--detach"]):
-                done = subprocess.run([BIN / "lorry", "up", "--home", home, "--devices", "cpu:1", "--json", *words, *detach],
+                devices = [] if "--devices" in words else ["--devices", "cpu:1"]
+                done = subprocess.run([BIN / "lorry", "up", "--home", home, *devices, "--json", *words, *detach],
                                       capture_output=True, text=True, timeout=60)
                 error = json.loads(done.stdout)["error"]
                 assert done.returncode == status and says in done.stderr, (words, detach, done)
