@@ -152,7 +152,7 @@ void Describe(V& v, BatchSpec& job) {
 
 template <class V>
 void Describe(V& v, CommandSpec& job) {
-  v.Field("argv", job.argv, {.required = true, .form = TextForm::kAny, .min_items = 1});
+  v.Field("argv", job.argv, {.required = true, .form = TextForm::kWord, .min_items = 1});
   v.Field("array", job.array, {.min = 1, .max = 10'000'000});
 }
 

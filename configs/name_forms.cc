@@ -77,6 +77,8 @@ Result<std::string> ApplyForm(TextForm form, std::string_view text, const std::s
     case TextForm::kAny:
       if (text.empty()) return MakeError(ErrorCode::kSpec, "the text is empty");
       return std::string(text);
+    case TextForm::kWord:
+      return std::string(text);
     case TextForm::kLine:
       if (text.empty() || text.size() > 256 || text.find('\n') != std::string_view::npos) {
         return MakeError(ErrorCode::kSpec, "must be one line of 1 to 256 bytes");

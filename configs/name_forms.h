@@ -14,6 +14,7 @@ namespace lorry {
 
 enum class TextForm {
   kAny,         // any text that is not empty
+  kWord,        // any text: an argument of a program
   kLine,        // one line, at most 256 bytes
   kName,        // a run's or project's name: letters, digits, . _ -, at most 96
   kPath,        // a file or folder; becomes absolute
