@@ -102,7 +102,9 @@ Result<int> RunEval(Session& session, const EvalOptions& options) {
     const RougeScores scores = ScoreRouge(reference, output);
     for (Named& metric : metrics) Add(metric.sum, scores.*metric.score);
   }
-  nlohmann::json document = {{"rows", pairs.size()}};
+  const size_t unanswered = references.size() - std::min(references.size(), pairs.size());
+  if (unanswered > 0) session.terminal().Note(fmt::format("{} references have no row in {}", unanswered, options.output));
+  nlohmann::json document = {{"rows", pairs.size()}, {"references_without_output", unanswered}};
   std::vector<std::vector<std::string>> table = {{"", "PRECISION", "RECALL", "F"}};
   for (Named& metric : metrics) {
     const double count = static_cast<double>(pairs.size());
