@@ -13,6 +13,7 @@ constexpr std::array kFeatures = {
     Feature{"adapter.rslora", true},
     Feature{"adapter.type: lora", true},
     Feature{"adapter.type: qlora", true},
+    Feature{"class idle_pool", false},
     Feature{"command adapter", true},
     Feature{"command backup", false},
     Feature{"command budget", false},
