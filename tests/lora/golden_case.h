@@ -87,6 +87,19 @@ inline double Distance(const at::Tensor& a, const at::Tensor& b) {
   return (x - y).norm().item<double>() / (y.norm().item<double>() + 1e-30);
 }
 
+// The batch's loss, and each matrix's gradient within `bound` of the recorded one.
+inline LossSum CheckLossAndGradients(const LoraModel& model, const GoldenCase& golden, double bound) {
+  at::Tensor gradient = at::full({model.adapter().ParameterCount()}, 99.0f);
+  const LossSum loss = Expect(model.ForwardBackward(golden.batch, gradient, {}));
+  CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
+  for (const Adapter::Slot& slot : model.adapter().Slots()) {
+    INFO(slot.name);
+    const at::Tensor ours = gradient.narrow(0, slot.offset, slot.size()).view(slot.shape);
+    CHECK(Distance(ours, golden.Get("grad." + slot.name)) < bound);
+  }
+  return loss;
+}
+
 // AdamW of torch at its defaults, without weight decay.
 struct PlainAdam {
   at::Tensor m, v;

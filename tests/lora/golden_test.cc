@@ -41,14 +41,7 @@ TEST_CASE("loss and adapter gradients are PEFT's", "[golden]") {
     INFO(name);
     const Golden golden(name);
     const auto model = golden.Model(Precision::kFp32);
-    at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
-    const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
-    CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
-    for (const Adapter::Slot& slot : model->adapter().Slots()) {
-      INFO(slot.name);
-      const at::Tensor ours = gradient.narrow(0, slot.offset, slot.size()).view(slot.shape);
-      CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 1e-5);
-    }
+    const LossSum loss = CheckLossAndGradients(*model, golden, 1e-5);
     const LossSum without_gradient = Expect(model->EvalLoss(golden.batch));
     CHECK(without_gradient.loss == loss.loss);
     CHECK(without_gradient.target_tokens == loss.target_tokens);

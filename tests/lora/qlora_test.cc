@@ -104,14 +104,7 @@ TEST_CASE("loss and gradients on a stored checkpoint are those of PEFT and bitsa
   const Golden golden("double");
   const auto model = golden.Model(true);
   CHECK(Furthest(Expect(model->Logits(golden.batch)), golden.Logits("logits")) < 5e-4);
-  at::Tensor gradient = at::full({model->adapter().ParameterCount()}, 99.0f);
-  const LossSum loss = Expect(model->ForwardBackward(golden.batch, gradient, {}));
-  CHECK(loss.loss == Approx(golden.Get("loss").item<double>()).epsilon(1e-6));
-  for (const Adapter::Slot& slot : model->adapter().Slots()) {
-    INFO(slot.name);
-    const at::Tensor ours = gradient.narrow(0, slot.offset, slot.size()).view(slot.shape);
-    CHECK(Distance(ours, golden.Get("grad." + slot.name)) < 2e-5);
-  }
+  CheckLossAndGradients(*model, golden, 2e-5);
 }
 
 TEST_CASE("twenty steps on NF4 have the losses of PEFT and bitsandbytes", "[qlora][golden]") {
