@@ -140,7 +140,9 @@ MappedFile::~MappedFile() {
   if (address_ != nullptr) ::munmap(address_, size_);
 }
 
-Result<std::unique_ptr<TempDirectory>> TempDirectory::Make() {
+namespace {
+
+Result<std::string> MakeTempFolder() {
   const char* root = std::getenv("TMPDIR");
   std::string path = std::string(root != nullptr && *root != '\0' ? root : "/tmp") + "/lorry-XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) {
@@ -149,17 +151,23 @@ Result<std::unique_ptr<TempDirectory>> TempDirectory::Make() {
     error.hint = "make room there, or let TMPDIR name another place";
     return error;
   }
+  return path;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TempDirectory>> TempDirectory::Make() {
+  LORRY_ASSIGN_OR_RETURN(std::string path, MakeTempFolder());
   return std::unique_ptr<TempDirectory>(new TempDirectory(std::move(path)));
 }
 
 TempDirectory::TempDirectory() {
-  const Result<std::unique_ptr<TempDirectory>> made = Make();
+  Result<std::string> made = MakeTempFolder();
   if (!made.ok()) std::abort();
-  std::swap(path_, (*made)->path_);
+  path_ = std::move(*made);
 }
 
 TempDirectory::~TempDirectory() {
-  if (path_.empty()) return;
   std::error_code ignored;
   fs::remove_all(path_, ignored);
 }
