@@ -18,12 +18,12 @@ namespace {
 Result<std::vector<std::string>> ModelArguments(Session& session, const std::string& model, const std::string& adapter,
                                                 std::vector<LocalModel>& kept) {
   LORRY_ASSIGN_OR_RETURN(LocalModel base, FindModel(session, model));
-  LORRY_TRY(CheckKind(base, model, false));
+  LORRY_TRY(CheckKind(base, model, ItemKind::kModel));
   std::vector<std::string> arguments = {"--model", base.path};
   kept.push_back(std::move(base));
   if (!adapter.empty()) {
     LORRY_ASSIGN_OR_RETURN(LocalModel found, FindModel(session, adapter));
-    LORRY_TRY(CheckKind(found, adapter, true));
+    LORRY_TRY(CheckKind(found, adapter, ItemKind::kAdapter));
     LORRY_TRY(CheckTrainedOn(session, found, kept.front()));
     arguments.insert(arguments.end(), {"--adapter", found.path});
     kept.push_back(std::move(found));
@@ -87,7 +87,7 @@ Result<int> RunGenerateCommand(Session& session, const GenerateOptions& options)
 
 Result<int> RunTokenizeCommand(Session& session, const TokenizeOptions& options) {
   LORRY_ASSIGN_OR_RETURN(const LocalModel model, FindModel(session, options.model));
-  if (FileExists(model.path + "/adapter_config.json")) LORRY_TRY(CheckKind(model, options.model, false));
+  if (FileExists(model.path + "/adapter_config.json")) LORRY_TRY(CheckKind(model, options.model, ItemKind::kModel));
   LORRY_ASSIGN_OR_RETURN(const TokenizeReport report, TokenizeReport::ForModel(model.path));
   EncodeRowOptions encode;
   LORRY_ASSIGN_OR_RETURN(encode.loss_on, ParseLossOn(options.loss_on));

@@ -80,7 +80,8 @@ class InputCheck {
     std::optional<LocalModel> model = Locate(key, reference);
     if (!model) return std::nullopt;
     // What is no model at all has a better reason below.
-    if (const Status kind = CheckKind(*model, reference, false); !kind.ok() && kind.error().code == ErrorCode::kUsage) {
+    if (const Status kind = CheckKind(*model, reference, ItemKind::kModel);
+        !kind.ok() && kind.error().code == ErrorCode::kUsage) {
       Fail(key, kind.error());
       return std::nullopt;
     }
@@ -270,7 +271,7 @@ class InputCheck {
   }
 
   void CheckBatchAdapter(const LocalModel& adapter, const std::string& given, const std::optional<LocalModel>& model) {
-    Status usable = CheckKind(adapter, given, true);
+    Status usable = CheckKind(adapter, given, ItemKind::kAdapter);
     if (usable.ok() && model) usable = CheckTrainedOn(session_, adapter, *model);
     if (!usable.ok()) return Fail("adapter", usable.error());
     CheckAdapterFits("adapter", adapter.path);

@@ -177,7 +177,8 @@ Result<LocalModel> FindModel(Session& session, const std::string& reference, Mod
   return FromRegistry(session, name, part);
 }
 
-Status CheckKind(const LocalModel& found, const std::string& given, bool adapter) {
+Status CheckKind(const LocalModel& found, const std::string& given, ItemKind kind) {
+  const bool adapter = kind == ItemKind::kAdapter;
   const char* its_file = adapter ? "adapter_config.json" : "config.json";
   const char* the_others = adapter ? "config.json" : "adapter_config.json";
   if (FileExists(found.path + "/" + its_file)) return OkStatus();

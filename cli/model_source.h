@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/result.h"
 #include "cli/session.h"
+#include "registry/manifest.h"
 
 namespace lorry {
 
@@ -31,8 +32,8 @@ enum class ModelPart {
 // scheduler knows the name, kData.
 Result<LocalModel> FindModel(Session& session, const std::string& reference, ModelPart part = ModelPart::kWhole);
 
-// `found` is an adapter, or is a model; where it is the other of the two, says so. kUsage, kNotFound where it is neither.
-Status CheckKind(const LocalModel& found, const std::string& given, bool adapter);
+// Whether `found` is of that kind. kUsage where it is of the other, kNotFound where it is of neither.
+Status CheckKind(const LocalModel& found, const std::string& given, ItemKind kind);
 
 // Whether a registry's adapter was trained on these weights, under whatever name they are registered. A directory is not known:
 // there only shapes can tell. kUsage where it was not.

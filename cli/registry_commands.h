@@ -7,10 +7,9 @@
 
 #include "base/result.h"
 #include "cli/session.h"
+#include "registry/manifest.h"
 
 namespace lorry {
-
-enum class ItemKind { kModel, kAdapter };
 
 struct ImportOptions {
   ItemKind kind = ItemKind::kModel;
